@@ -1,0 +1,1 @@
+"""Boards: definitions, the simulator's builder, the serial link, provisioning."""

@@ -1,0 +1,1 @@
+"""The gateway: mTLS listener, REST API, EST enrolment, registry, revocation."""

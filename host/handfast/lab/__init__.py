@@ -1,0 +1,1 @@
+"""Where boards and gateway meet: the demo and, later, the pytest plugin."""

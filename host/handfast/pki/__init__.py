@@ -1,0 +1,1 @@
+"""The private certificate authorities: keys, profiles, certificates, time stamps."""
