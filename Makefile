@@ -1,0 +1,36 @@
+# Handfast. `make demo` and `make test` are all a newcomer needs; both set up what they use.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+# Two workers a core: most tests wait for a board, a peer or a deadline.
+WORKERS ?= $(shell echo $$(( $$(nproc) * 2 )))
+
+.PHONY: help demo test lint setup setup-dev clean
+
+help:
+	@echo "make demo   simulated boards enrol, call a REST API over mutual TLS, renew, and are revoked"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove .venv (builds stay in the user's cache folder)"
+
+setup:
+	@scripts/setup.sh
+
+setup-dev:
+	@scripts/setup.sh dev
+
+demo: setup
+	@$(BIN)/handfast demo $(ARGS)
+
+test: setup-dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: setup-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,50 @@
+"""A skip is not a pass: every skip must stand on allowed_skips.txt, with its reason, or the run fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_ALLOWED = Path(__file__).parent / "allowed_skips.txt"
+
+
+def _allowed() -> list[tuple[str, str]]:
+    """Lines of ``<start of a node id> | <part of the reason>``; ``#`` begins a comment."""
+    lines = (line.split("#")[0].strip() for line in _ALLOWED.read_text().splitlines())
+    pairs = (line.partition("|") for line in lines if line)
+    return [(node.strip(), reason.strip()) for node, _, reason in pairs]
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def _is_allowed(report: pytest.TestReport) -> bool:
+    return any(
+        report.nodeid.startswith(node) and reason and reason in _reason(report)
+        for node, reason in _allowed()
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    unexpected = [r for r in reporter.stats.get("skipped", []) if not _is_allowed(r)]
+    if unexpected:
+        reporter.section("skips that tests/allowed_skips.txt does not name", red=True)
+        for report in unexpected:
+            reporter.line(f"{report.nodeid}: {_reason(report)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    count = {
+        name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")
+    }
+    failed = count["failed"] + count["error"]
+    reporter.line(f"{count['passed']} passed, {failed} failed, {count['skipped']} skipped")
