@@ -1,0 +1,1 @@
+"""``handfast demo``: the whole life of a few boards, shown and then checked."""

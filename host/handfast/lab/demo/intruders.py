@@ -1,0 +1,107 @@
+"""Clients that must be turned away: each tries one GET on the API listener, over its own connection."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from handfast.pki.authorities import Authority
+from handfast.pki.issue import issue_device_leaf
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A private key and its certificate, as an attacker holds them."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt met: an HTTP status, or the error that ended the connection."""
+
+    status: int | None
+    error: str
+
+    @property
+    def refused(self) -> bool:
+        """True when the API gave nothing: no connection, or an answer of 401 or 403."""
+        return self.status is None or self.status in (401, 403)
+
+    def __str__(self) -> str:
+        return f"HTTP {self.status}" if self.status is not None else self.error
+
+
+def foreign_credential(genuine: Authority, *, device_id: str, trust_domain: str) -> Credential:
+    """Return a leaf from a CA of the attacker's own, with the names of the genuine one."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    real = genuine.certificate
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(real.subject)
+        .issuer_name(real.issuer)
+        .public_key(ca_key.public_key())
+        .serial_number(real.serial_number)
+        .not_valid_before(real.not_valid_before_utc)
+        .not_valid_after(real.not_valid_after_utc)
+    )
+    for extension in real.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    impostor = Authority(genuine.name, ca_key, builder.sign(ca_key, real.signature_hash_algorithm))
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = issue_device_leaf(
+        impostor,
+        public_key=key.public_key(),
+        device_id=device_id,
+        trust_domain=trust_domain,
+        hardware_id=None,
+        lifetime_s=86_400,
+        now=datetime.now(UTC),
+    )
+    return Credential(key, leaf)
+
+
+def attempt(url: str, *, trust: x509.Certificate, credential: Credential | None) -> Outcome:
+    """GET ``url`` over a connection of its own, with or without a client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=trust.public_bytes(serialization.Encoding.DER))
+    if credential is not None:
+        _load(context, credential)
+    try:
+        with httpx.Client(verify=context, timeout=_TIMEOUT_S) as client:
+            return Outcome(client.get(url).status_code, "")
+    except (httpx.TransportError, ssl.SSLError, OSError) as error:
+        return Outcome(None, _short(error, urlsplit(url).netloc))
+
+
+def _load(context: ssl.SSLContext, credential: Credential) -> None:
+    # The ssl module takes a client's key from a file only.
+    with tempfile.TemporaryDirectory() as folder:
+        pem = Path(folder) / "credential.pem"
+        pem.touch(mode=0o600)
+        pem.write_bytes(
+            credential.key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            + credential.certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        context.load_cert_chain(pem)
+
+
+def _short(error: BaseException, where: str) -> str:
+    text = str(error).split("(_ssl")[0].strip() or type(error).__name__
+    return f"{text} ({where})" if where not in text else text

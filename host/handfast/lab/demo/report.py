@@ -1,0 +1,63 @@
+"""What the demo found: checks that passed or not, and figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from handfast.errors import CheckFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise, held or broken.
+
+    ``seconds`` is how long the check took to come out, waiting included.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Report:
+    """All checks in the order in which they came out, and the totals."""
+
+    checks: list[Check] = field(default_factory=list)
+    totals: dict[str, float | int] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """True when there are checks and none of them failed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @contextmanager
+    def check(self, name: str) -> Iterator[list[str]]:
+        """Record a check: the block fills in the detail, or raises :class:`CheckFailed`.
+
+        A block that ends without saying what it saw has checked nothing, and fails.
+        """
+        started = time.monotonic()
+        seen: list[str] = []
+        passed = False
+        try:
+            yield seen
+            passed = bool(seen)
+            detail = "; ".join(seen) or "nothing was checked"
+        except CheckFailed as failure:
+            detail = str(failure)
+        self.checks.append(Check(name, passed, detail, round(time.monotonic() - started, 3)))
+
+    def as_json(self) -> dict[str, object]:
+        """Return ``{"checks": [{"name", "passed", "detail", "seconds"}], "totals": {...}}``."""
+        return {
+            "checks": [
+                {"name": c.name, "passed": c.passed, "detail": c.detail, "seconds": c.seconds}
+                for c in self.checks
+            ],
+            "totals": self.totals,
+        }

@@ -1,0 +1,149 @@
+"""A gateway in a process of its own, as users run it, for demos and tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from handfast.admin_client import AdminClient
+from handfast.errors import EnvironmentProblem, HandfastError
+from handfast.state import StateDir
+
+_START_S = 30.0
+_STOP_S = 10.0
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """What a gateway is started with; ports are ephemeral unless given."""
+
+    device_lifetime_s: int = 86_400
+    overlap_s: int = 300
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    api_port: int = 0
+    enrol_port: int = 0
+    public_port: int = 0
+
+
+class GatewayProcess:
+    """Runs ``handfast gateway serve`` on loopback and stops it at the end of a ``with`` block.
+
+    Args:
+        state: the state folder, with its CAs already made.
+        passphrase: of the CA keys; handed over in the environment, never as an argument.
+        options: lifetimes, names and ports.
+    """
+
+    def __init__(self, state: StateDir, passphrase: bytes, options: GatewayOptions) -> None:
+        self._state = state
+        self._passphrase = passphrase
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output = state.root / "gateway-output.txt"
+        self.urls: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start it and wait until every listener listens.
+
+        Raises:
+            HandfastError: what the gateway said when it could not start, with its exit code.
+        """
+        environment = {**os.environ, "HANDFAST_PASSPHRASE": self._passphrase.decode()}
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command(),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal is ours to handle; the gateway is stopped in order.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_S
+        while not (ready := self._ready()):
+            if self._process.poll() is not None:
+                raise self._start_failure(self._process.returncode)
+            if time.monotonic() > deadline:
+                self.stop()
+                raise EnvironmentProblem(f"the gateway did not start within {_START_S:.0f} s")
+            time.sleep(_POLL_S)
+        self.urls = ready
+
+    def _command(self) -> list[str]:
+        options = self._options
+        command = [sys.executable, "-m", "handfast", "gateway", "serve"]
+        command += ["--dir", str(self._state.root), "--host", "127.0.0.1"]
+        for name in options.names:
+            command += ["--name", name]
+        command += ["--api-port", str(options.api_port), "--enrol-port", str(options.enrol_port)]
+        command += ["--public-port", str(options.public_port)]
+        command += ["--overlap-s", str(options.overlap_s)]
+        command += ["--device-lifetime-s", str(options.device_lifetime_s)]
+        return command
+
+    def _ready(self) -> dict[str, str]:
+        try:
+            ready = json.loads(self._state.gateway_ready.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        if self._process is None or ready.get("pid") != self._process.pid:
+            return {}
+        return {name: ready[name] for name in ("api", "enrol", "public", "admin")}
+
+    def _start_failure(self, exit_code: int) -> HandfastError:
+        lines = [line for line in self._output.read_text(errors="replace").splitlines() if line]
+        said = lines[-1].removeprefix("handfast: ") if lines else "it said nothing"
+        error = HandfastError(f"the gateway did not start: {said}")
+        error.exit_code = exit_code
+        return error
+
+    @property
+    def admin(self) -> AdminClient:
+        """A client of the admin socket."""
+        return AdminClient(self._state)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running gateway."""
+        if self._process is None:
+            raise EnvironmentProblem("the gateway is not running")
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Stop it: SIGTERM, and SIGKILL if it has not ended in time."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """End it as a power failure would (SIGKILL)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> GatewayProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
