@@ -1,0 +1,94 @@
+"""`make demo` on a machine that lacks something: one message that says what, and exit code 3."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the script itself runs on; everything else is "not installed".
+_BASIC = ("bash", "dirname", "env", "id", "sha256sum", "flock", "cat", "rm", "grep")
+
+
+def machine(tmp_path: Path, *, without: str, fake: dict[str, str]) -> dict[str, str]:
+    """Make a PATH with the basics, all of what setup.sh looks for except ``without``, and fakes."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in (*_BASIC, "gcc", "make"):
+        found = shutil.which(tool)
+        assert found, tool
+        if tool != without:
+            (folder / tool).symlink_to(found)
+    python = f'exec {Path(sys.executable).resolve()} "$@"'
+    for name, script in {"python3": python, **fake}.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder), "HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    (folder / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "setup.sh", folder / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run(checkout: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [checkout / "scripts" / "setup.sh"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def test_a_missing_compiler_is_named_where_it_cannot_be_installed(
+    checkout: Path, tmp_path: Path
+) -> None:
+    done = run(checkout, machine(tmp_path, without="gcc", fake={"id": "echo 1000"}))
+    assert done.returncode == 3
+    assert "gcc" in done.stderr
+    assert "apt-get install gcc" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_missing_compiler_is_installed_by_apt_where_that_is_allowed(
+    checkout: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "apt.log"
+    fakes = {"id": "echo 0", "apt-get": f'echo "$@" >>{log}; case "$1" in install) exit 100;; esac'}
+    done = run(checkout, machine(tmp_path, without="gcc", fake=fakes))
+    assert "install" in log.read_text()
+    assert log.read_text().rstrip().endswith("gcc")
+    # The install failed, so the message must still name what is missing.
+    assert done.returncode == 3
+    assert "apt-get install gcc" in done.stderr
+
+
+def test_an_old_python_is_refused_by_name(checkout: Path, tmp_path: Path) -> None:
+    done = run(checkout, machine(tmp_path, without="", fake={"python3": "exit 1"}))
+    assert done.returncode == 3
+    assert "Python 3.11" in done.stderr
+
+
+def test_an_unfinished_virtual_environment_is_made_again(checkout: Path, tmp_path: Path) -> None:
+    broken = checkout / ".venv" / "bin" / "python"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    (checkout / "pyproject.toml").write_text("not a project: pip must fail\n")
+    done = run(checkout, {**os.environ})
+    assert done.returncode != 0
+    assert "virtual environment" in done.stderr
+    assert broken.is_symlink()  # the venv module's own, no longer the broken file
+    assert not list((checkout / ".venv").glob(".handfast-*"))
