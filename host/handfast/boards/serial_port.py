@@ -1,0 +1,258 @@
+"""One open serial line to a board: pyserial underneath, a deadline on every wait, nothing lost.
+
+Knows nothing of MicroPython: :mod:`handfast.boards.serial_link` speaks the REPL over it and
+:mod:`handfast.boards.console` reads an application's output from it, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import serial
+
+from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
+
+_POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
+_WRITE_TIMEOUT_S = 10.0
+_READ_BYTES = 65536
+
+
+class NoAnswer(BoardProblem):
+    """A deadline passed before the board said what was waited for."""
+
+
+class Unplugged(BoardProblem):
+    """The line to the board is gone: cable, port, emulator or serial server."""
+
+
+class SerialPort:
+    """A serial line with a read buffer and one deadline for all that is waited for.
+
+    Also answers to pyserial's names (``inWaiting``, ``read``, ``write``), because mpremote's
+    transport is handed this object in place of a ``serial.Serial``.
+    """
+
+    def __init__(self, url: str, line: Any, *, capture: Path | None = None) -> None:
+        self.url = url
+        self.deadline = float("inf")
+        self._line = line
+        self._buffer = bytearray()
+        self._file_descriptor = _file_descriptor(line)
+        self._capture = _open_capture(capture) if capture else None
+
+    @classmethod
+    def open(cls, url: str, *, baudrate: int = 115200, capture: Path | None = None) -> SerialPort:
+        """Open a device path, ``/dev/pts/N``, ``socket://host:port`` or ``rfc2217://host:port``.
+
+        Args:
+            url: what pyserial's ``serial_for_url`` takes.
+            baudrate: bits a second; without a meaning on USB, PTY and sockets.
+            capture: a file that every byte received is appended to (0600).
+
+        Raises:
+            BoardProblem: no such port, or nothing listens there.
+            EnvironmentProblem: no permission, or another program holds the port.
+            UsageError: not a URL that pyserial knows.
+        """
+        return cls(url, _open_line(url, baudrate), capture=capture)
+
+    def reopen(self) -> None:
+        """Open the same port again, after the board took it away by resetting.
+
+        Raises:
+            BoardProblem, EnvironmentProblem: as for :meth:`open`.
+        """
+        baudrate = self._line.baudrate
+        with contextlib.suppress(OSError):
+            self._line.close()
+        self._line = _open_line(self.url, baudrate)
+        self._file_descriptor = _file_descriptor(self._line)
+        self._buffer.clear()
+
+    def close(self) -> None:
+        """Close the line; a second call does nothing."""
+        with contextlib.suppress(OSError):
+            self._line.close()
+        if self._capture is not None:
+            self._capture.close()
+            self._capture = None
+
+    def __enter__(self) -> SerialPort:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def expect_within(self, timeout_s: float) -> None:
+        """Set the deadline of all waits that follow to ``timeout_s`` from now."""
+        self.deadline = time.monotonic() + timeout_s
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    # Receiving
+
+    def receive(self, timeout_s: float) -> bytes:
+        """Return what has arrived, waiting at most ``timeout_s`` for the first byte; maybe b""."""
+        if self._buffer:
+            received = bytes(self._buffer)
+            self._buffer.clear()
+            return received
+        return self._receive(timeout_s)
+
+    def read(self, size: int = 1) -> bytes:
+        """Return exactly ``size`` bytes.
+
+        Raises:
+            NoAnswer: the deadline passed first; what had arrived stays to be read.
+        """
+        while len(self._buffer) < size:
+            self._fill(f"{size} bytes")
+        return self._take(size)
+
+    def read_until(self, ending: bytes) -> bytes:
+        """Return everything up to and with the first ``ending``.
+
+        Raises:
+            NoAnswer: the deadline passed first.
+        """
+        searched = 0
+        while (at := self._buffer.find(ending, searched)) < 0:
+            searched = max(0, len(self._buffer) - len(ending) + 1)
+            self._fill(repr(ending))
+        return self._take(at + len(ending))
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back, to be read before all others."""
+        self._buffer[:0] = data
+
+    def inWaiting(self) -> int:
+        """Return how many bytes can be read without waiting (pyserial's name for it)."""
+        if not self._buffer:
+            self._buffer += self._receive(0)
+        return len(self._buffer)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _fill(self, wanted: str) -> None:
+        arrived = self._receive(self.remaining_s)
+        if not arrived and not self.remaining_s:
+            seen = bytes(self._buffer[-60:])
+            raise NoAnswer(f"waited for {wanted} from the board at {self.url}, last seen {seen!r}")
+        self._buffer += arrived
+
+    def _receive(self, timeout_s: float) -> bytes:
+        try:
+            if self._file_descriptor is None:
+                arrived = self._poll(timeout_s)
+            else:
+                wait_s = None if timeout_s == float("inf") else timeout_s
+                if not select.select([self._file_descriptor], [], [], wait_s)[0]:
+                    return b""
+                arrived = os.read(self._file_descriptor, _READ_BYTES)
+                if not arrived:
+                    raise self._gone()
+        except (OSError, ValueError, TypeError) as error:
+            if getattr(error, "errno", None) in (errno.EAGAIN, errno.EINTR):
+                return b""
+            raise self._gone() from error
+        if self._capture is not None and arrived:
+            self._capture.write(arrived)
+        return arrived
+
+    def _poll(self, timeout_s: float) -> bytes:
+        until = time.monotonic() + timeout_s
+        while True:
+            arrived: bytes = self._line.read(1)
+            if arrived:
+                return arrived + bytes(self._line.read(self._line.in_waiting))
+            if time.monotonic() >= until:
+                return b""
+
+    # Sending
+
+    def write(self, data: bytes) -> int:
+        """Send all of ``data``.
+
+        Raises:
+            NoAnswer: the board does not take it.
+            Unplugged: the line is gone.
+        """
+        try:
+            self._line.write(data)
+        except serial.SerialTimeoutException as error:
+            raise NoAnswer(
+                f"the board at {self.url} takes no input: "
+                "reset it, or unplug it and plug it in again"
+            ) from error
+        except (OSError, ValueError, TypeError) as error:
+            raise self._gone() from error
+        return len(data)
+
+    def _gone(self) -> Unplugged:
+        return Unplugged(
+            f"the board at {self.url} is gone (unplugged, or its other end was closed): "
+            "plug it in and run the command again, it goes on where it stopped"
+        )
+
+
+def _open_line(url: str, baudrate: int) -> Any:
+    try:
+        line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
+        if "://" not in url:
+            line.exclusive = True
+        line.write_timeout = _WRITE_TIMEOUT_S
+        line.open()
+    except ValueError as error:
+        raise UsageError(f"{url} is not a serial port's path or URL: {error}") from error
+    except OSError as error:
+        raise _opening_failed(url, error) from error
+    return line
+
+
+def _file_descriptor(line: Any) -> int | None:
+    try:
+        descriptor: int = line.fileno()
+    except (AttributeError, OSError):  # rfc2217:// has a thread and a queue
+        return None
+    return descriptor
+
+
+def _open_capture(path: Path) -> Any:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.fdopen(handle, "ab", buffering=0)
+
+
+def _opening_failed(url: str, error: OSError) -> BoardProblem | EnvironmentProblem:
+    number = error.errno
+    if number in (errno.EACCES, errno.EPERM):
+        return EnvironmentProblem(
+            f"no permission to open {url}: add yourself to the group that owns it "
+            "(usually dialout), log in again, and try again"
+        )
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return EnvironmentProblem(
+            f"another program holds {url}: close it (a terminal, mpremote, another handfast)"
+        )
+    if url.startswith(("socket://", "rfc2217://")):
+        return BoardProblem(f"nothing answers at {url} ({error}): start the serial server there")
+    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO):
+        return BoardProblem(f"there is no board at {url}: plug it in, or name its port")
+    return BoardProblem(f"{url} cannot be used as a serial port: {error}")
