@@ -1,0 +1,41 @@
+# Handfast mTLS for MicroPython: bring the network up, before anything else
+# MIT license; Copyright (c) 2026 the Handfast authors
+"""Also why it comes first: the ESP32's random numbers are only good with its radio on."""
+
+import time
+
+from .errors import Unreachable
+
+_CONNECT_MS = 15000
+_POLL_MS = 100
+
+
+def _join(station, ssid, password):
+    station.connect(ssid, password)
+    start = time.ticks_ms()
+    while not station.isconnected():
+        if time.ticks_diff(time.ticks_ms(), start) > _CONNECT_MS:
+            station.disconnect()
+            return False
+        time.sleep_ms(_POLL_MS)
+    return True
+
+
+def up(store):
+    """Join the first Wi-Fi network that works; return its SSID, None when none is configured.
+
+    Raises Unreachable when none of them does. A board with an empty list has its network already.
+    """
+    networks = store.config()["networks"]
+    if not networks:
+        return None
+    import network
+
+    station = network.WLAN(network.STA_IF)
+    station.active(True)
+    if station.isconnected():
+        return station.config("ssid")
+    for ssid in networks:
+        if _join(station, ssid, store.wifi_password(ssid)):
+            return ssid
+    raise Unreachable("no Wi-Fi: none of %s can be joined" % ", ".join(networks))

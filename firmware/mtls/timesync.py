@@ -1,0 +1,85 @@
+# Handfast mTLS for MicroPython: get a time that can be believed, before anything else is sent
+# MIT license; Copyright (c) 2026 the Handfast authors
+"""DESIGN 4.6: the time-stamp authority (RFC 3161 over plain HTTP, signed, with our nonce) is asked
+first; NTP only when it cannot be reached, and only as a hint.
+"""
+
+from .errors import ClockNotSet, ProtocolError, Refused, Unreachable
+
+_QUERY = "application/timestamp-query"
+_REPLY = "application/timestamp-reply"
+_MAX_REPLY_BYTES = 8192
+_HEADERS = (("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "close"))
+
+
+def post(url, headers, body, timeout_ms):
+    """Return the parser of one plain HTTP POST; raises Unreachable and ProtocolError."""
+    from .client import exchange
+    from .config import split_url
+    from .http import ResponseParser, request_bytes
+    from .tls import connect_plain
+
+    _, host, port, target = split_url(url, ("http",))
+    connection = connect_plain(host, port, timeout_ms)
+    parser = ResponseParser("POST", _MAX_REPLY_BYTES)
+    try:
+        connection.extend(timeout_ms)
+        head = request_bytes("POST", "%s:%d" % (host, port), target, headers, body)
+        exchange(connection, head, None, parser)
+    except OSError as error:
+        raise Unreachable("%s:%d does not answer: is it running?" % (host, port), error.errno)
+    finally:
+        connection.close()
+    return parser
+
+
+def signed_time(url, anchors, floor, drbg, timeout_ms):
+    """Return the time (unix seconds) that the authority signed over a fresh nonce."""
+    from . import tsp
+
+    nonce = int.from_bytes(drbg.generate(8), "big") >> 1 | 1  # positive, never 0
+    imprint = drbg.generate(32)  # the SHA-256 of nothing in particular: the nonce is what counts
+    parser = post(url, _HEADERS, tsp.query(nonce, imprint), timeout_ms)
+    if parser.status != 200:
+        raise Refused(parser.status, None, "the time-stamp authority answers %d" % parser.status)
+    if parser.headers.get("content-type", "").split(";")[0].strip() != _REPLY:
+        raise ProtocolError("the time-stamp authority answers with another content type")
+    return tsp.verify(bytes(parser.body), nonce, imprint, anchors, floor)
+
+
+def _latest_anchor_end(store):
+    """Bound of a hint on a board without a leaf that was given no authority to ask."""
+    from .x509 import Certificate
+
+    return max([Certificate(der).not_after for der in store.anchors()])
+
+
+def sync(store, clock, not_after=None, timeout_ms=10000):
+    """Set the clock; return "tsa" or "ntp". Raises ClockNotSet when no source can be reached.
+
+    `not_after` is the operational leaf's end, the bound of what an NTP answer may claim.
+    """
+    config = store.config()
+    unreachable = None
+    if config["tsa_url"]:
+        try:
+            now = signed_time(
+                config["tsa_url"], store.anchors(), clock.floor(), store.drbg(), timeout_ms
+            )
+            clock.accept_signed(now)
+            return "tsa"
+        except Unreachable as error:
+            unreachable = error
+    if config["ntp_host"]:
+        from . import ntp
+
+        try:
+            hint = ntp.query(config["ntp_host"], config["ntp_port"], timeout_ms)
+        except (Unreachable, ProtocolError) as error:
+            raise ClockNotSet("no time: %s" % error)
+        if not_after is None and not config["tsa_url"]:
+            not_after = _latest_anchor_end(store)
+        if clock.accept_hint(hint, not_after):
+            return "ntp"
+        raise ClockNotSet("the NTP server's time cannot be right")
+    raise ClockNotSet("no time: %s" % (unreachable or "neither tsa_url nor ntp_host is set"))

@@ -1,0 +1,236 @@
+# Handfast mTLS for MicroPython: TLS contexts, and sockets that keep to a deadline
+# MIT license; Copyright (c) 2026 the Handfast authors
+"""Uses the native ``tls`` module, never ``ssl`` (which sets CERT_NONE).
+
+mbedTLS reads and writes through a small stream object of ours that polls with the deadline, so
+that neither a handshake nor a read can be held by a peer that sends one byte a second.
+"""
+
+import gc
+import io
+import select
+import socket
+import time
+
+import tls
+
+from .errors import OutOfMemory, ProtocolError, Refused, StoreDamaged, Unreachable, Untrusted
+
+# RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
+_CIPHERS = (
+    "TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256",
+    "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
+)
+_EPIPE = 32
+_ECONNRESET = 104
+_ETIMEDOUT = 110
+_FATAL_ALERT = -0x7780
+_CONN_EOF = -0x7280
+_OUT_OF_MEMORY = (12, -0x7F00, -0x2880, -0x3F80, -0x10)  # ENOMEM; SSL, X.509, PK, bignum
+_CONNECTING = (11, 114, 115, 119)  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
+
+
+def deadline_in(timeout_ms):
+    return time.ticks_add(time.ticks_ms(), timeout_ms)
+
+
+def left_ms(deadline):
+    return max(0, time.ticks_diff(deadline, time.ticks_ms()))
+
+
+class _Wire(io.IOBase):
+    """The stream that mbedTLS sees: None is "not now", a negative number is an errno."""
+
+    def __init__(self, raw, deadline):
+        self.raw = raw
+        self.deadline = deadline
+        self.blocking = True  # during the handshake; afterwards Connection does the waiting
+        self._poll = select.poll()
+        self._poll.register(raw, select.POLLIN)
+
+    def wait(self, event):
+        """Return the events that poll saw, 0 at the deadline."""
+        self._poll.modify(self.raw, event)
+        for ready in self._poll.ipoll(left_ms(self.deadline)):
+            return ready[1]
+        return 0
+
+    def readinto(self, buf):
+        try:
+            while True:
+                n = self.raw.readinto(buf)
+                if n is not None or not self.blocking:
+                    return n
+                if not self.wait(select.POLLIN):
+                    return -_ETIMEDOUT
+        except OSError as error:
+            return -error.errno
+
+    def write(self, buf):
+        try:
+            while True:
+                n = self.raw.write(buf)
+                if n is not None:
+                    return n
+                if not self.wait(select.POLLOUT):
+                    return -_ETIMEDOUT
+        except OSError as error:
+            return -error.errno
+
+    def ioctl(self, _request, _arg):
+        return 0  # closing is Connection's business, polling is done above
+
+
+class Connection:
+    """One open connection, plain or TLS, with one total deadline that `extend` renews."""
+
+    def __init__(self, wire, stream):
+        self._wire = wire
+        self._stream = stream
+
+    def extend(self, timeout_ms):
+        self._wire.deadline = deadline_in(timeout_ms)
+
+    def send(self, data):
+        """Send all of it, or raise OSError (ETIMEDOUT at the deadline)."""
+        data = memoryview(data)
+        while data:
+            n = self._stream.write(data)
+            if not n and not self._wire.wait(select.POLLOUT):
+                raise OSError(_ETIMEDOUT)
+            data = data[n or 0 :]
+
+    def receive_into(self, buf):
+        """Return how many bytes came, 0 at the peer's end; OSError(ETIMEDOUT) at the deadline."""
+        while True:
+            n = self._stream.readinto(buf)
+            if n is not None:
+                return n
+            if not self._wire.wait(select.POLLIN):
+                raise OSError(_ETIMEDOUT)
+
+    def stale(self):
+        """Whether an idle connection has something to read: the peer closed it or broke rules."""
+        poll = select.poll()
+        poll.register(self._wire.raw, select.POLLIN)
+        for _ in poll.ipoll(0):
+            return True
+        return False
+
+    def close(self):
+        if self._stream is not None:
+            _close(self._stream)
+            _close(self._wire.raw)
+            self._stream = self._wire = None
+            gc.collect()
+
+
+def _close(stream):
+    try:
+        stream.close()
+    except OSError:
+        pass  # gone already
+
+
+def _unreachable(host, port, why, *args):
+    return Unreachable("%s:%d %s" % (host, port, why), *args)
+
+
+def _connect(raw, address, deadline):
+    raw.setblocking(False)
+    try:
+        raw.connect(address)
+    except OSError as error:
+        if error.errno not in _CONNECTING:
+            raise
+    try:
+        raw.setsockopt(6, 1, 1)  # TCP_NODELAY: Nagle and delayed ACK cost 40 ms a handshake
+    except (OSError, AttributeError):
+        pass  # a port without it still works
+    wire = _Wire(raw, deadline)
+    events = wire.wait(select.POLLOUT)
+    if not events:
+        raise OSError(_ETIMEDOUT)
+    if events & (select.POLLERR | select.POLLHUP):
+        raw.readinto(bytearray(1))  # raises what went wrong
+        raise OSError(_ECONNRESET)
+    return wire
+
+
+def _open(host, port, timeout_ms):
+    """Connect TCP within the deadline; raise Unreachable."""
+    deadline = deadline_in(timeout_ms)
+    try:
+        info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+    except (OSError, IndexError) as error:
+        raise _unreachable(host, port, "has no address: check the name and the network", error)
+    raw = socket.socket(info[0], info[1], info[2])
+    try:
+        return _connect(raw, info[-1], deadline)
+    except OSError as error:
+        _close(raw)
+        if error.errno == _ETIMEDOUT:
+            raise _unreachable(host, port, "does not answer: check address and network")
+        raise _unreachable(host, port, "refuses the connection: is it running?", error.errno)
+
+
+def connect_plain(host, port, timeout_ms):
+    """Return a plain TCP Connection."""
+    wire = _open(host, port, timeout_ms)
+    wire.blocking = False
+    return Connection(wire, wire.raw)
+
+
+def client_context(anchors, identity=None):
+    """Return a context that verifies by `anchors` (DER) and answers with `identity`, if any."""
+    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = tls.CERT_REQUIRED
+    try:
+        context.set_ciphers(_CIPHERS)
+    except OSError:
+        context.set_ciphers(_CIPHERS[:1])  # a build without SHA-384
+    for anchor in anchors:  # one a call: of several in one buffer only the first counts
+        context.load_verify_locations(anchor)
+    if identity is not None:
+        if not identity.matches():
+            raise StoreDamaged("slot %s holds a certificate for another key" % identity.name)
+        context.load_cert_chain(identity.cert_der, identity.key_der)
+    return context
+
+
+def connect_tls(host, port, timeout_ms, anchors, identity=None):
+    """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
+    gc.collect()
+    wire = _open(host, port, timeout_ms)
+    try:
+        context = client_context(anchors, identity)
+        stream = context.wrap_socket(wire, server_hostname=host)
+    except BaseException as error:  # Ctrl-C too: the socket is closed either way
+        _close(wire.raw)
+        mapped = tls_error(error, host, port)
+        wire = None
+        gc.collect()
+        if mapped is None:
+            raise
+        raise mapped
+    wire.blocking = False
+    return Connection(wire, stream)
+
+
+def tls_error(error, host, port):
+    """Return the library's error for what `tls` raised during a handshake, None if not known."""
+    where = "%s:%d " % (host, port)
+    if isinstance(error, MemoryError):
+        return OutOfMemory("not enough heap for a TLS session with %s: free some" % where)
+    if isinstance(error, ValueError):
+        return Untrusted(where + "is not verified: " + str(error).strip())
+    if not isinstance(error, OSError):
+        return None
+    code = error.errno
+    if code == _ETIMEDOUT:
+        return Unreachable(where + "does not finish the TLS handshake in time")
+    if code in _OUT_OF_MEMORY:
+        return OutOfMemory("not enough heap for a TLS session with %s: free some" % where, code)
+    if code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
+        return Refused(0, None, where + "ended the TLS handshake (%d)" % code)
+    return ProtocolError(where + "does not speak TLS as expected", code)
