@@ -1,0 +1,27 @@
+// Included by extmod/modtime.c: what a port has to tell it.
+#include "shared/timeutils/timeutils.h"
+
+static mp_timestamp_t sim_time_since_epoch(void) {
+    return (mp_timestamp_t)(mp_hal_time_ns() / 1000000000);
+}
+
+static mp_obj_t mp_time_localtime_get(void) {
+    timeutils_struct_time_t tm;
+    timeutils_seconds_since_epoch_to_struct_time(sim_time_since_epoch(), &tm);
+    mp_obj_t tuple[8] = {
+        mp_obj_new_int(tm.tm_year),
+        mp_obj_new_int(tm.tm_mon),
+        mp_obj_new_int(tm.tm_mday),
+        mp_obj_new_int(tm.tm_hour),
+        mp_obj_new_int(tm.tm_min),
+        mp_obj_new_int(tm.tm_sec),
+        mp_obj_new_int(tm.tm_wday),
+        mp_obj_new_int(tm.tm_yday),
+    };
+    return mp_obj_new_tuple(8, tuple);
+}
+
+// Whole seconds, as on boards: their single-precision float has no room for more.
+static mp_obj_t mp_time_time_get(void) {
+    return mp_obj_new_int_from_ull(sim_time_since_epoch());
+}

@@ -1,0 +1,59 @@
+// What the files of the simulated board share.
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Exit status of a board whose power was cut in the middle of a flash operation.
+#define SIM_EXIT_POWER_CUT  (86)
+// Exit status of a board that could not be started: bad option, unusable flash file.
+#define SIM_EXIT_CANNOT_RUN (2)
+
+typedef enum { SIM_POWER_ON = 1 } sim_cause_t;
+
+typedef struct {
+    bool board;             // false: the plain interpreter
+    const char *flash_path;
+    long flash_kb;
+    long heap_kb;
+    const char *unique_id;  // hexadecimal, or NULL
+    int uart_fd;            // a PTY's master end, or -1: make one
+    bool announced;         // the line's path has been printed
+    bool uart_is_ours;      // made by this process: nobody else can keep its path alive
+    int lifeline_fd;        // reads end-of-file when whoever wants this board has died, or -1
+    long cut_after;         // flash operations to do before the power fails, or -1
+    int64_t rtc_unix_s;     // what the clock shows at power-on
+    int64_t clock_offset_us; // kept by a reset
+    int cause;              // what machine.reset_cause() says
+} sim_options_t;
+
+extern sim_options_t sim_options;
+
+// clock.c: the board's own idea of time.
+void sim_clock_follow_host(void);
+void sim_clock_set_unix_us(int64_t unix_us);
+int64_t sim_clock_unix_us(void);
+int64_t sim_clock_get_offset_us(void);
+void sim_clock_set_offset_us(int64_t offset_us);
+
+// uart.c: the serial line.
+void sim_uart_open(void);
+void sim_uart_start(int buttons_fd);
+void sim_uart_drain(void);
+void sim_uart_deafen(void);
+
+// flash.c: the flash chip.
+extern long sim_flash_cut_after;
+extern long sim_flash_operations;
+void sim_flash_init(void);
+
+// power.c: the ways a run of the board ends.
+int sim_power_init(char *const power_on_argv[]);
+void sim_power_button(int fd);
+void sim_close_sockets(void);
+void sim_reset(void) __attribute__((noreturn));
+void sim_power_cut(void) __attribute__((noreturn));
+
+#endif
