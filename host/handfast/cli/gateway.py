@@ -1,0 +1,116 @@
+"""``handfast gateway``: run the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from handfast.gateway.own_leaf import MAX_LIFETIME_S
+from handfast.gateway.service import GatewaySettings, serve
+from handfast.pki.keystore import passphrase
+from handfast.state import StateDir
+
+_INTERRUPTED = 130
+
+
+@click.group()
+def command() -> None:
+    """Run the gateway."""
+
+
+@command.command("serve")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="State folder.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    default=("localhost", "127.0.0.1"),
+    show_default=True,
+    help="DNS name or IP address in the gateway's certificates; may be given again. "
+    "The first one goes into URLs.",
+)
+@click.option("--api-port", default=8443, show_default=True, help="For devices' calls; 0: any.")
+@click.option("--enrol-port", default=8444, show_default=True, help="For EST; 0: any.")
+@click.option("--public-port", default=8080, show_default=True, help="Plain HTTP; 0: any.")
+@click.option(
+    "--overlap-s",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="How long a device's old certificate stays good after the switch to a new one.",
+)
+@click.option(
+    "--device-lifetime-s",
+    type=click.IntRange(min=1),
+    default=86_400,
+    show_default=True,
+    help="Life of a device's certificate.",
+)
+@click.option(
+    "--leaf-lifetime-s",
+    type=click.IntRange(min=1, max=MAX_LIFETIME_S),
+    default=MAX_LIFETIME_S,
+    show_default=True,
+    help="Life of the gateway's own certificates.",
+)
+@click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), help="Holds the CA keys' passphrase."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the URLs as one JSON document.")
+def serve_command(
+    folder: Path | None, passphrase_file: Path | None, as_json: bool, **options: Any
+) -> int:
+    """Serve the API, enrolment, public and admin listeners until SIGTERM or Ctrl-C.
+
+    The log goes to stderr and to gateway/gateway.log in the state folder.
+    """
+    settings = GatewaySettings(state=StateDir.choose(folder), **options)
+    secret = passphrase("Passphrase of the CA keys", file=passphrase_file)
+    return _run(settings, secret, on_ready=_print_json if as_json else _print_urls)
+
+
+def _run(
+    settings: GatewaySettings, secret: bytes, *, on_ready: Callable[[dict[str, Any]], None]
+) -> int:
+    received: list[int] = []
+
+    async def until_signalled() -> None:
+        stop = asyncio.Event()
+
+        def on_signal(number: int) -> None:
+            received.append(number)
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+        await serve(settings, secret, stop=stop, on_ready=on_ready)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(until_signalled())
+    return _INTERRUPTED if signal.SIGINT in received else 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _print_urls(ready: dict[str, Any]) -> None:
+    for name in ("api", "enrol", "public", "admin"):
+        click.echo(f"{name:7} {ready[name]}")
+
+
+def _print_json(ready: dict[str, Any]) -> None:
+    click.echo(json.dumps(ready))

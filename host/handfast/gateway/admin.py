@@ -1,0 +1,200 @@
+"""What an administrator may ask, over the Unix socket in the state folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from handfast.errors import UsageError
+from handfast.gateway import devices
+from handfast.gateway.context import Gateway
+from handfast.gateway.enrolment import issue_idevid
+from handfast.gateway.problems import Problem
+from handfast.gateway.requests import peer_of, read_json
+from handfast.gateway.view import DeviceState
+from handfast.pki.csr import parse_csr
+from handfast.pki.names import validate_device_id, validate_hardware_id
+
+T = TypeVar("T")
+
+_PREFIX = "/admin/v1"
+_LONGEST_TOKEN_LIFETIME_S = 30 * 86_400
+_ROW_ID = re.compile(r"[0-9]{1,18}")
+
+
+def require_owner(scope: Scope, _gateway: Gateway) -> None:
+    """Refuse who is neither the gateway's own user nor root, whatever the socket's mode says."""
+    credentials = peer_of(scope).unix_credentials
+    if credentials is None or credentials[1] not in (0, os.geteuid()):
+        raise Problem("no-certificate", "Only the gateway's own user and root are answered here.")
+
+
+def routes(gateway: Gateway) -> Sequence[BaseRoute]:
+    """Return the admin routes."""
+    do = _Admin(gateway)
+    device = "/devices/{device_id}"
+    table = (
+        ("/status", do.status, "GET"),
+        ("/trust", do.trust, "GET"),
+        ("/leaf/renew", do.renew_leaves, "POST"),
+        ("/audit", do.audit, "GET"),
+        ("/devices", do.list_devices, "GET"),
+        ("/devices", do.add_device, "POST"),
+        (device, do.show_device, "GET"),
+        (device + "/suspend", do.suspend, "POST"),
+        (device + "/resume", do.resume, "POST"),
+        (device + "/revoke", do.revoke, "POST"),
+        (device + "/idevid", do.issue_idevid, "POST"),
+        (device + "/tokens", do.create_token, "POST"),
+        (device + "/config", do.set_config, "PUT"),
+        (device + "/telemetry", do.telemetry, "GET"),
+    )
+    return [Route(_PREFIX + path, handler, methods=[method]) for path, handler, method in table]
+
+
+class _Admin:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._registry = gateway.registry
+
+    async def status(self, _request: Request) -> JSONResponse:
+        view = self._registry.view
+        states = [str(device.state) for device in view.devices.values()]
+        return JSONResponse(
+            {
+                "pid": os.getpid(),
+                "time": int(self._registry.clock()),
+                "urls": self._gateway.urls,
+                "devices": {str(state): states.count(str(state)) for state in DeviceState},
+                "leaf_ends": self._gateway.leaf_ends(),
+            }
+        )
+
+    async def trust(self, _request: Request) -> JSONResponse:
+        certificates, urls = self._gateway.certificates, self._gateway.urls
+        der = {
+            name: base64.b64encode(certificates[name].public_bytes(Encoding.DER)).decode()
+            for name in ("server", "root")
+        }
+        return JSONResponse(
+            {
+                "trust_domain": self._gateway.trust_domain,
+                "tls_anchors": [der["server"]],
+                "roots": [der["root"]],
+                "api_url": urls["api"],
+                "enrol_url": urls["enrol"],
+                "tsa_url": urls["public"] + "/tsa",
+            }
+        )
+
+    async def renew_leaves(self, _request: Request) -> JSONResponse:
+        return JSONResponse({"leaf_ends": await self._gateway.renew_leaves()})
+
+    async def audit(self, request: Request) -> JSONResponse:
+        rows = await self._registry.audit(request.query_params.get("device"))
+        return JSONResponse({"rows": rows})
+
+    async def list_devices(self, _request: Request) -> JSONResponse:
+        return JSONResponse({"devices": await self._registry.devices()})
+
+    async def add_device(self, request: Request) -> JSONResponse:
+        body = await read_json(request)
+        device_id = _checked(validate_device_id, body.get("device_id"))
+        hardware_id = body.get("hardware_id")
+        if hardware_id is not None:
+            hardware_id = _checked(validate_hardware_id, hardware_id)
+        add = partial(devices.add_device, device_id=device_id, hardware_id=hardware_id)
+        await self._registry.write(add)
+        return JSONResponse(await self._registry.device(device_id), status_code=201)
+
+    async def show_device(self, request: Request) -> JSONResponse:
+        return JSONResponse(await self._registry.device(request.path_params["device_id"]))
+
+    async def suspend(self, request: Request) -> JSONResponse:
+        return await self._set_state(request, DeviceState.SUSPENDED)
+
+    async def resume(self, request: Request) -> JSONResponse:
+        return await self._set_state(request, DeviceState.ACTIVE)
+
+    async def revoke(self, request: Request) -> JSONResponse:
+        return await self._set_state(request, DeviceState.REVOKED)
+
+    async def _set_state(self, request: Request, state: DeviceState) -> JSONResponse:
+        """Commit, which updates the view; close what is open; only then answer."""
+        device_id = request.path_params["device_id"]
+        change = partial(devices.set_device_state, device_id=device_id, state=state)
+        await self._registry.write(change)
+        closed = 0 if state is DeviceState.ACTIVE else self._gateway.close_device(device_id)
+        self._gateway.log.info(
+            "device_state", device_id=device_id, state=str(state), closed_connections=closed
+        )
+        return JSONResponse(
+            {"device_id": device_id, "state": str(state), "closed_connections": closed}
+        )
+
+    async def issue_idevid(self, request: Request) -> JSONResponse:
+        body = await read_json(request)
+        try:
+            csr_der = base64.b64decode(str(body.get("csr", "")), validate=True)
+        except binascii.Error:
+            raise Problem("csr-malformed") from None
+        issue = partial(
+            issue_idevid,
+            device_id=request.path_params["device_id"],
+            csr=parse_csr(csr_der),
+            issue=self._gateway.issue_factory_identity,
+        )
+        issued = await self._registry.write(issue)
+        certificate = base64.b64encode(issued.der).decode()
+        return JSONResponse({"certificate": certificate, "serial": issued.serial})
+
+    async def create_token(self, request: Request) -> JSONResponse:
+        lifetime_s = (await read_json(request)).get("lifetime_s")
+        if (
+            not isinstance(lifetime_s, int | float)
+            or isinstance(lifetime_s, bool)
+            or not 0 < lifetime_s <= _LONGEST_TOKEN_LIFETIME_S
+        ):
+            longest = _LONGEST_TOKEN_LIFETIME_S
+            raise Problem("bad-request", f"lifetime_s must be above 0 and at most {longest}.")
+        device_id = request.path_params["device_id"]
+        create = partial(devices.create_token, device_id=device_id, lifetime_s=lifetime_s)
+        token = await self._registry.write(create)
+        return JSONResponse({"token": token.token, "expires": int(token.expires)}, status_code=201)
+
+    async def set_config(self, request: Request) -> JSONResponse:
+        settings = await read_json(request)
+        device_id = request.path_params["device_id"]
+        change = partial(devices.set_device_settings, device_id=device_id, settings=settings)
+        await self._registry.write(change)
+        return JSONResponse({"device_id": device_id, "settings": settings})
+
+    async def telemetry(self, request: Request) -> JSONResponse:
+        after = request.query_params.get("after", "0")
+        if not _ROW_ID.fullmatch(after):
+            raise Problem("bad-request", "after must be the id of a row.")
+        device_id = request.path_params["device_id"]
+        if device_id not in self._registry.view.devices:
+            raise Problem("not-found", f"There is no device {device_id}.")
+        rows: list[dict[str, Any]] = await self._registry.telemetry(device_id, after=int(after))
+        return JSONResponse({"rows": rows})
+
+
+def _checked(validate: Callable[[str], str], value: object) -> str:
+    if not isinstance(value, str):
+        raise Problem("bad-request", "device_id and hardware_id must be strings.")
+    try:
+        return validate(value)
+    except UsageError as error:
+        raise Problem("bad-request", str(error)) from None

@@ -1,0 +1,200 @@
+"""Devices, tokens and telemetry as registry operations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+
+from handfast.gateway import schema
+from handfast.gateway.authorise import device_refusal
+from handfast.gateway.problems import Problem
+from handfast.gateway.rows import find_certificates, find_device, set_certificate_state
+from handfast.gateway.view import CertificateState, DeviceRecord, DeviceState
+from handfast.gateway.writer import Transaction
+
+_MOST_LIVE_TOKENS = 100
+# The newest of each device are kept; a row that was dropped may be stored again.
+_MOST_TELEMETRY_ROWS = 100_000
+_PRUNE_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token's one showing; only its hash is stored. ``expires`` is in unix seconds."""
+
+    token: str
+    expires: float
+
+
+def token_hash(token: str) -> bytes:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def add_device(tx: Transaction, *, device_id: str, hardware_id: str | None) -> DeviceRecord:
+    """Register a device.
+
+    Raises:
+        Problem: ``already-exists``.
+    """
+    if find_device(tx.connection, device_id) is not None:
+        raise Problem("already-exists", f"There is a device {device_id} already.")
+    record = DeviceRecord(device_id, hardware_id, DeviceState.ACTIVE, tx.now)
+    row = {
+        "device_id": device_id,
+        "hardware_id": hardware_id,
+        "state": str(record.state),
+        "state_since": tx.now,
+        "created": tx.now,
+    }
+    tx.connection.execute(insert(schema.devices), row)
+    tx.audit("device-added", device_id)
+    tx.changed(record)
+    return record
+
+
+def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> DeviceRecord:
+    """Suspend, resume or revoke; to revoke is final and revokes every certificate.
+
+    Raises:
+        Problem: ``not-found``, or ``device-revoked`` when it was revoked before.
+    """
+    device = find_device(tx.connection, device_id)
+    if device is None:
+        raise Problem("not-found", f"There is no device {device_id}.")
+    if device.state is state:
+        return device
+    if device.state is DeviceState.REVOKED:
+        raise Problem("device-revoked", f"{device_id} is revoked for good; add it anew.")
+    record = DeviceRecord(device_id, device.hardware_id, state, tx.now, device.settings)
+    _update_device(tx, record)
+    if state is DeviceState.REVOKED:
+        certificates = schema.certificates
+        theirs = find_certificates(
+            tx.connection,
+            certificates.c.device_id == device_id,
+            certificates.c.not_after >= int(tx.now),
+        )
+        revoked = CertificateState.REVOKED
+        set_certificate_state(tx, theirs, revoked, revoke_reason="privilege_withdrawn")
+    tx.audit(f"device-{state}", device_id)
+    return record
+
+
+def set_device_settings(
+    tx: Transaction, *, device_id: str, settings: dict[str, Any]
+) -> DeviceRecord:
+    """Replace what the device reads as its config.
+
+    Raises:
+        Problem: ``not-found``.
+    """
+    device = find_device(tx.connection, device_id)
+    if device is None:
+        raise Problem("not-found", f"There is no device {device_id}.")
+    record = DeviceRecord(
+        device_id, device.hardware_id, device.state, device.state_since, json.dumps(settings)
+    )
+    _update_device(tx, record)
+    tx.audit("device-configured", device_id)
+    return record
+
+
+def _update_device(tx: Transaction, record: DeviceRecord) -> None:
+    devices = schema.devices
+    values = {
+        "state": str(record.state),
+        "state_since": record.state_since,
+        "settings": record.settings,
+    }
+    changed = update(devices).where(devices.c.device_id == record.device_id).values(values)
+    tx.connection.execute(changed)
+    tx.changed(record)
+
+
+def create_token(tx: Transaction, *, device_id: str, lifetime_s: float) -> NewToken:
+    """Make a one-time token; expired ones of the device are dropped.
+
+    Raises:
+        Problem: ``not-found``, the device is not active, or it has too many tokens.
+    """
+    device = find_device(tx.connection, device_id)
+    if device is None:
+        raise Problem("not-found", f"There is no device {device_id}.")
+    if slug := device_refusal(device.state):
+        raise Problem(slug)
+    tokens = schema.tokens
+    theirs = tokens.c.device_id == device_id
+    never_used = tokens.c.spki_sha256.is_(None)
+    tx.connection.execute(delete(tokens).where(theirs, never_used, tokens.c.expires < tx.now))
+    count = tx.connection.scalar(select(func.count()).select_from(tokens).where(theirs)) or 0
+    if count >= _MOST_LIVE_TOKENS:
+        oldest = select(tokens.c.token_sha256).where(theirs, tokens.c.used.is_not(None))
+        oldest = oldest.order_by(tokens.c.created).limit(_MOST_LIVE_TOKENS // 2)
+        dropped = tx.connection.execute(
+            delete(tokens).where(tokens.c.token_sha256.in_(oldest.scalar_subquery()))
+        )
+        if not dropped.rowcount:
+            raise Problem("too-busy", f"{device_id} has {count} unused tokens; let some expire.")
+    token = secrets.token_urlsafe(32)
+    row = {
+        "token_sha256": token_hash(token),
+        "device_id": device_id,
+        "created": tx.now,
+        "expires": tx.now + lifetime_s,
+    }
+    tx.connection.execute(insert(tokens), row)
+    tx.audit("token-created", device_id)
+    return NewToken(token, tx.now + lifetime_s)
+
+
+def store_telemetry(
+    tx: Transaction, *, device_id: str, boot_id: str, seq: int, values: str
+) -> bool:
+    """Store a row once; returns whether it is new.
+
+    Raises:
+        Problem: the device was suspended or revoked since the request was authorised.
+    """
+    device = find_device(tx.connection, device_id)
+    slug = "unknown-certificate" if device is None else device_refusal(device.state)
+    if slug:
+        raise Problem(slug)
+    telemetry = schema.telemetry
+    row = {
+        "device_id": device_id,
+        "boot_id": boot_id,
+        "seq": seq,
+        "received": tx.now,
+        "body": values,
+    }
+    inserted = tx.connection.execute(
+        insert_or_ignore(telemetry).values(row).on_conflict_do_nothing().returning(telemetry.c.id)
+    ).scalar()
+    if inserted is not None and inserted % _PRUNE_EVERY == 0:
+        _prune_telemetry(tx, device_id)
+    return inserted is not None
+
+
+def _prune_telemetry(tx: Transaction, device_id: str) -> None:
+    telemetry = schema.telemetry
+    theirs = telemetry.c.device_id == device_id
+    newest = select(telemetry.c.id).where(theirs).order_by(telemetry.c.id.desc())
+    first_kept = tx.connection.scalar(newest.offset(_MOST_TELEMETRY_ROWS).limit(1))
+    if first_kept is not None:
+        tx.connection.execute(delete(telemetry).where(theirs, telemetry.c.id <= first_kept))
+
+
+def store_last_seen(tx: Transaction, seen: dict[str, float]) -> None:
+    """Write when devices made their newest request (unix seconds)."""
+    devices = schema.devices
+    for device_id, at in seen.items():
+        tx.connection.execute(
+            update(devices).where(devices.c.device_id == device_id).values(last_seen=at)
+        )

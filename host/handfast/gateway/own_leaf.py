@@ -1,0 +1,160 @@
+"""The gateway's own certificates: made at start, renewed at two thirds of life, swapped live.
+
+Two server leaves (RSA-2048 for boards, P-256 for everyone else) and one that signs time. Their
+keys never leave this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from handfast.gateway.server import build_context
+from handfast.pki.authorities import Authority
+from handfast.pki.issue import IssuedKeyPair, issue_server_leaf, issue_tsa_leaf
+from handfast.pki.timestamp import respond
+
+MAX_LIFETIME_S = 7 * 86_400
+_CHECK_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaves:
+    rsa: IssuedKeyPair
+    p256: IssuedKeyPair
+    time_stamp: IssuedKeyPair
+
+    def ends(self) -> dict[str, int]:
+        named = {"rsa": self.rsa, "p256": self.p256, "time_stamp": self.time_stamp}
+        return {name: int(_end(pair).timestamp()) for name, pair in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPlan:
+    """How one listener's TLS context is built from the current leaves."""
+
+    client_anchors: tuple[x509.Certificate, ...]
+    client_certificate: Literal["required", "optional", "none"]
+
+
+class OwnLeaves:
+    """Call :meth:`renew` once before anything else, then let :meth:`keep_fresh` run.
+
+    Args:
+        authority: the ``server`` CA.
+        names: DNS names and IP addresses in the server leaves' SAN.
+        lifetime_s: of each leaf, at most seven days.
+        clock: unix seconds.
+        log: a structlog logger.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        names: Sequence[str],
+        *,
+        lifetime_s: int,
+        clock: Callable[[], float],
+        log: Any,
+    ) -> None:
+        self._authority = authority
+        self._names = tuple(names)
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._log = log
+        self._leaves: _Leaves | None = None
+        self._swaps: list[tuple[ContextPlan, Callable[[SSL.Context], None]]] = []
+        self._renewing = asyncio.Lock()
+
+    async def renew(self) -> dict[str, int]:
+        """Make new keys and leaves and swap them in; returns their ends in unix seconds.
+
+        Connections that are open stay open, with the leaf they were opened with.
+        """
+        async with self._renewing:
+            self._leaves = await asyncio.to_thread(self._make)
+            for plan, swap in self._swaps:
+                swap(self.context(plan))
+            self._log.info("own_leaves_renewed", ends=self.ends())
+            return self.ends()
+
+    def ends(self) -> dict[str, int]:
+        """Return when each leaf ends, in unix seconds."""
+        return self._current().ends()
+
+    def context(self, plan: ContextPlan) -> SSL.Context:
+        """Build a TLS context with the current leaves.
+
+        The RSA leaf goes alone: boards anchor at the ``server`` CA. The P-256 leaf has that CA
+        behind it, for those who anchor at the root (DESIGN 5).
+        """
+        leaves = self._current()
+        return build_context(
+            chains=[
+                ([leaves.rsa.certificate], leaves.rsa.private_key),
+                (
+                    [leaves.p256.certificate, self._authority.certificate],
+                    leaves.p256.private_key,
+                ),
+            ],
+            client_anchors=plan.client_anchors,
+            client_certificate=plan.client_certificate,
+        )
+
+    def swap_into(self, plan: ContextPlan, swap: Callable[[SSL.Context], None]) -> None:
+        """Have ``swap`` called with a new context after every renewal."""
+        self._swaps.append((plan, swap))
+
+    async def keep_fresh(self) -> None:
+        """Renew at two thirds of life, until cancelled; a failure is logged and tried again."""
+        while True:
+            await asyncio.sleep(min(max(self._due() - self._clock(), 0.0), _CHECK_EVERY_S))
+            if self._clock() < self._due():
+                continue
+            try:
+                await self.renew()
+            except Exception as error:
+                self._log.error("own_leaves_not_renewed", exc_info=error)
+                await asyncio.sleep(_CHECK_EVERY_S)
+
+    def respond(self, query_der: bytes, *, now: datetime) -> bytes:
+        """Sign the time (RFC 3161); always a valid answer, maybe a rejection."""
+        leaf = self._current().time_stamp
+        return respond(
+            query_der,
+            key=leaf.private_key,
+            leaf=leaf.certificate,
+            chain=[self._authority.certificate],
+            now=now,
+            serial=x509.random_serial_number(),
+        )
+
+    def _due(self) -> float:
+        begin = self._current().rsa.certificate.not_valid_before_utc.timestamp()
+        end = min(self.ends().values())
+        return begin + (end - begin) * 2 / 3
+
+    def _make(self) -> _Leaves:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        names, lifetime_s = self._names, self._lifetime_s
+        ca = self._authority
+        return _Leaves(
+            issue_server_leaf(ca, key_kind="rsa", names=names, lifetime_s=lifetime_s, now=now),
+            issue_server_leaf(ca, key_kind="p256", names=names, lifetime_s=lifetime_s, now=now),
+            issue_tsa_leaf(ca, lifetime_s=lifetime_s, now=now),
+        )
+
+    def _current(self) -> _Leaves:
+        if self._leaves is None:
+            raise RuntimeError("renew() makes the first leaves")
+        return self._leaves
+
+
+def _end(pair: IssuedKeyPair) -> datetime:
+    return pair.certificate.not_valid_after_utc

@@ -1,0 +1,270 @@
+"""One gateway on one state folder: loads the CAs, opens the listeners, runs until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handfast.admin_client import reachable_socket
+from handfast.errors import EnvironmentProblem, UsageError
+from handfast.files import write_atomically
+from handfast.gateway.app import build_app
+from handfast.gateway.context import Gateway
+from handfast.gateway.log import close_log, open_log
+from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
+from handfast.gateway.problems import Problem
+from handfast.gateway.registry import Registry
+from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
+from handfast.pki.authorities import load_authority, load_certificates, load_trust_domain
+from handfast.state import StateDir
+
+_STOP_GRACE_S = 5.0
+_LAST_SEEN_EVERY_S = 5.0
+_ISSUING = ("device", "factory", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What an operator chooses.
+
+    Attributes:
+        names: DNS names and IP addresses for the gateway's own leaves; the first goes in URLs.
+        host: address to listen on; ports may be 0 for any free one.
+        overlap_s: how long a superseded device leaf stays good.
+        device_lifetime_s: life of a device's operational leaf.
+        leaf_lifetime_s: life of the gateway's own leaves, at most seven days.
+    """
+
+    state: StateDir
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    host: str = "127.0.0.1"
+    api_port: int = 8443
+    enrol_port: int = 8444
+    public_port: int = 8080
+    overlap_s: float = 300.0
+    device_lifetime_s: int = 86_400
+    leaf_lifetime_s: int = MAX_LIFETIME_S
+    telemetry_interval_s: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise UsageError("the gateway needs a name: give --name at least once")
+        if not 0 < self.leaf_lifetime_s <= MAX_LIFETIME_S:
+            raise UsageError(f"the gateway's own leaf lives 1 to {MAX_LIFETIME_S} s")
+
+
+async def serve(
+    settings: GatewaySettings,
+    passphrase: bytes,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[dict[str, Any]], None] = lambda _ready: None,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Run the gateway until ``stop`` is set.
+
+    Args:
+        settings: see :class:`GatewaySettings`.
+        passphrase: of the CA keys.
+        stop: ends the gateway in order: requests in flight are finished first.
+        on_ready: told the content of ready.json once every listener listens.
+        clock: unix seconds.
+
+    Raises:
+        EnvironmentProblem: a port is in use, another gateway runs here, the registry is unusable.
+        Refused: the passphrase is wrong.
+        UsageError: there are no CAs in the state folder.
+    """
+    state = settings.state
+    async with AsyncExitStack() as stack:
+        certificates = load_certificates(state)
+        authorities = {name: load_authority(state, name, passphrase) for name in _ISSUING}
+        state.create_gateway()
+        stack.enter_context(_only_gateway(state))
+        state.gateway_ready.unlink(missing_ok=True)  # a killed gateway's
+        log = _open_log(state.gateway_log)
+        stack.callback(close_log, log)
+        registry = await Registry.open(state.registry, clock=clock)
+        stack.push_async_callback(registry.close)
+        leaves = OwnLeaves(
+            authorities["server"],
+            settings.names,
+            lifetime_s=settings.leaf_lifetime_s,
+            clock=clock,
+            log=log,
+        )
+        await leaves.renew()
+        gateway = Gateway(
+            registry=registry,
+            authorities=authorities,
+            certificates=certificates,
+            trust_domain=load_trust_domain(state),
+            overlap_s=settings.overlap_s,
+            device_lifetime_s=settings.device_lifetime_s,
+            time_stamper=leaves,
+            close_device=lambda device_id: _close_device(server, registry, device_id),
+            renew_leaves=leaves.renew,
+            leaf_ends=leaves.ends,
+            log=log,
+            telemetry_interval_s=settings.telemetry_interval_s,
+        )
+        listeners = _open_listeners(settings, gateway, leaves, stack)
+        server = Server(build_app(gateway), listeners, log=log)
+        stack.push_async_callback(_stopped, log)
+        await server.start()
+        stack.push_async_callback(server.stop, grace_s=_STOP_GRACE_S)
+        await stack.enter_async_context(_in_background(leaves.keep_fresh()))
+        await stack.enter_async_context(_in_background(_keep_last_seen(registry)))
+        on_ready(stack.enter_context(_announced(state, gateway.urls)))
+        log.info("gateway_ready", **gateway.urls)
+        await stop.wait()
+        log.info("gateway_stopping")
+
+
+def _open_listeners(
+    settings: GatewaySettings, gateway: Gateway, leaves: OwnLeaves, stack: AsyncExitStack
+) -> list[Listener]:
+    device, factory = gateway.certificates["device"], gateway.certificates["factory"]
+    plans: dict[str, tuple[int, ContextPlan | None]] = {
+        "api": (settings.api_port, ContextPlan((device,), "required")),
+        "enrol": (settings.enrol_port, ContextPlan((device, factory), "optional")),
+        "public": (settings.public_port, None),
+    }
+    listeners = []
+    for name, (port, plan) in plans.items():
+        bound = stack.enter_context(_bind(name, settings.host, port))
+        context = None if plan is None else leaves.context(plan)
+        listener = Listener(name, bound, context, Limits())
+        if plan is not None:
+            leaves.swap_into(plan, listener.swap_context)
+        scheme = "http" if plan is None else "https"
+        gateway.urls[name] = f"{scheme}://{_in_url(settings.names[0])}:{bound.getsockname()[1]}"
+        listeners.append(listener)
+    admin = stack.enter_context(_bind_admin(settings.state.admin_socket))
+    gateway.urls["admin"] = str(settings.state.admin_socket)
+    listeners.append(Listener("admin", admin, None, Limits()))
+    return listeners
+
+
+@contextmanager
+def _bind(name: str, host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"failed: {error.strerror}"
+        raise EnvironmentProblem(
+            f"port {port} on {host} for the {name} listener {reason}; stop what uses it or choose "
+            f"another with --{name}-port"
+        ) from error
+    with bound:
+        bound.setblocking(False)
+        yield bound
+
+
+@contextmanager
+def _bind_admin(path: Path) -> Iterator[socket.socket]:
+    """Bind the admin socket; what an ended gateway left behind is taken away (the lock is ours)."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        # Nobody may connect between bind and chmod, so the mode is set by the umask.
+        before = os.umask(0o177)
+        try:
+            with reachable_socket(path) as address:
+                bound.bind(address)
+        finally:
+            os.umask(before)
+        bound.listen(64)
+        bound.setblocking(False)
+        try:
+            yield bound
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_gateway(state: StateDir) -> Iterator[None]:
+    """Hold the folder's lock; the kernel drops it however this process ends."""
+    handle = os.open(state.gateway_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(handle, 20).decode().strip() or "unknown"
+            raise EnvironmentProblem(
+                f"another gateway (process {owner}) runs on {state.root}; stop it first, or "
+                "choose another folder with --dir"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _announced(state: StateDir, urls: dict[str, str]) -> Iterator[dict[str, Any]]:
+    ready = {"pid": os.getpid(), **urls}
+    write_atomically(state.gateway_ready, json.dumps(ready).encode() + b"\n")
+    try:
+        yield ready
+    finally:
+        state.gateway_ready.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _in_background(work: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_last_seen(registry: Registry) -> None:
+    while True:
+        await asyncio.sleep(_LAST_SEEN_EVERY_S)
+        with contextlib.suppress(Problem):
+            await registry.write_last_seen()
+
+
+def _close_device(server: Server, registry: Registry, device_id: str) -> int:
+    """Close every connection that a device opened, whether or not it made a request yet."""
+    known = registry.view.certificates
+
+    def is_theirs(peer: ConnectionInfo) -> bool:
+        digest = peer.client_certificate_sha256
+        certificate = known.get(digest) if digest is not None else None
+        return device_id in (peer.device_id, certificate and certificate.device_id)
+
+    return server.close_connections(is_theirs)
+
+
+def _open_log(path: Path) -> Any:
+    try:
+        return open_log(path)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the log {path} cannot be written: {error.strerror}; check the disk and permissions"
+        ) from error
+
+
+async def _stopped(log: Any) -> None:
+    log.info("gateway_stopped")
+
+
+def _in_url(name: str) -> str:
+    return f"[{name}]" if ":" in name else name

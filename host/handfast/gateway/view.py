@@ -1,0 +1,130 @@
+"""What every request is authorised against: devices, certificates and revocations in memory."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+class DeviceState(enum.StrEnum):
+    """What an administrator decided about a device."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+class CertificateKind(enum.StrEnum):
+    """IEEE 802.1AR: the factory's identity, and the operational one."""
+
+    IDEVID = "idevid"
+    LDEVID = "ldevid"
+
+
+class CertificateState(enum.StrEnum):
+    """Where a certificate is in its life.
+
+    ``pending`` has made no API request yet, ``superseded`` was current until its successor did,
+    ``replaced`` was pending when a newer one took its place, ``revoked`` is over.
+    """
+
+    PENDING = "pending"
+    CURRENT = "current"
+    SUPERSEDED = "superseded"
+    REPLACED = "replaced"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """One device as the registry knows it; ``settings`` is what it may read as its config."""
+
+    device_id: str
+    hardware_id: str | None
+    state: DeviceState
+    state_since: float
+    settings: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """One issued certificate.
+
+    Attributes:
+        sha256: of the certificate's DER; how a caller is found.
+        ca: name of the issuing CA; with ``serial`` it keys revocation.
+        serial: lower-case hexadecimal, no leading zeros.
+        not_before, not_after: unix seconds.
+        switched_at: unix seconds when its successor made its first API request.
+    """
+
+    sha256: bytes
+    device_id: str
+    kind: CertificateKind
+    ca: str
+    serial: str
+    not_before: int
+    not_after: int
+    state: CertificateState
+    switched_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A revoked serial number; ``reason`` is a CRLReason by its RFC 5280 name."""
+
+    ca: str
+    serial: str
+    revoked_at: float
+    reason: str
+    not_after: int
+
+
+Change = DeviceRecord | CertificateRecord | Revocation
+
+
+@dataclass(slots=True)
+class RegistryView:
+    """Changed on the event loop only, right after the commit that made the change durable."""
+
+    devices: dict[str, DeviceRecord] = field(default_factory=dict)
+    certificates: dict[bytes, CertificateRecord] = field(default_factory=dict)
+    revocations: dict[tuple[str, str], Revocation] = field(default_factory=dict)
+    # Rises with every change that a CRL would show.
+    revocation_version: int = 0
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take over committed rows."""
+        for change in changes:
+            if isinstance(change, DeviceRecord):
+                self.devices[change.device_id] = change
+                self.revocation_version += 1
+            elif isinstance(change, CertificateRecord):
+                self.certificates[change.sha256] = change
+            else:
+                self.revocations[change.ca, change.serial] = change
+                self.revocation_version += 1
+
+    def forget_expired(self, before: float) -> None:
+        """Drop what ended before ``before`` (unix seconds), so that memory stays bounded."""
+        for sha256 in [key for key, c in self.certificates.items() if c.not_after < before]:
+            del self.certificates[sha256]
+        for key in [key for key, r in self.revocations.items() if r.not_after < before]:
+            del self.revocations[key]
+
+    def revoked_by(self, ca: str) -> Iterator[Revocation]:
+        """Yield what the CRL of ``ca`` lists: revoked serials, and those of suspended devices."""
+        for revocation in self.revocations.values():
+            if revocation.ca == ca:
+                yield revocation
+        for certificate in self.certificates.values():
+            device = self.devices.get(certificate.device_id)
+            if (
+                certificate.ca == ca
+                and device is not None
+                and device.state is DeviceState.SUSPENDED
+                and (ca, certificate.serial) not in self.revocations
+            ):
+                serial, since = certificate.serial, device.state_since
+                yield Revocation(ca, serial, since, "certificate_hold", certificate.not_after)
