@@ -6,7 +6,7 @@ pairs, never a key, token or password. Ctrl-C ends it and gives the REPL."""
 import gc
 import time
 
-from mtls import __version__
+import mtls
 from mtls.errors import ConfigError, MTLSError, Refused
 
 _SLOW_MS = 60000
@@ -73,6 +73,7 @@ def ping(agent):
 def run():
     import binascii
 
+    mtls.preload()
     from mtls import net
     from mtls.agent import Agent
     from mtls.store import Store
@@ -81,7 +82,7 @@ def run():
     config = store.config()
     net.up(store)
     boot_id = binascii.hexlify(store.drbg().generate(8)).decode()
-    say("boot", (("boot_id", boot_id), ("version", __version__)))
+    say("boot", (("boot_id", boot_id), ("version", mtls.__version__)))
     agent = Agent(store, on_event=say)
     telemetry = Telemetry(
         agent, config["device_id"], boot_id, config["telemetry_interval_s"] * 1000

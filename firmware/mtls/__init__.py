@@ -5,13 +5,32 @@
 __version__ = "0.1.0"
 
 _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
+_MODULES = (
+    "errors der p256 drbg keys x509 pkcs7 tsp ntp clock config store http tls client est timesync"
+    " plan agent"
+).split()
 
 
 def __getattr__(name):
-    home = _HOMES.get(name)
-    if home is None:
+    if name.startswith("__"):
         raise AttributeError(name)
-    module = __import__("mtls." + home, None, None, (name,))
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+    # MicroPython asks here for submodules too, before it looks for their files.
+    home = _HOMES.get(name, name)
+    try:
+        module = __import__("mtls." + home, None, None, (name,))
+    except ImportError:
+        raise AttributeError(name)
+    return module if home == name else getattr(module, name)
+
+
+def preload():
+    """Import all that the agent needs, one module at a time into a swept heap.
+
+    mbedTLS wants 17 KB in one piece, and modules compiled in between would stand in its way.
+    """
+    from gc import collect
+
+    for name in _MODULES:
+        collect()
+        __import__("mtls." + name)
+    collect()

@@ -18,7 +18,7 @@ def _load(data, name):
         raise ConfigError("%s is longer than %d bytes" % (name, _MAX_BYTES))
     try:
         value = json.loads(bytes(data).decode())
-    except ValueError:  # UnicodeError is one
+    except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
         raise ConfigError("%s is not JSON: provision this board again" % name)
     if not isinstance(value, dict):
         raise ConfigError(name + " does not hold a JSON object")

@@ -1,0 +1,121 @@
+"""The store's files on a host folder: replaced whole, damaged ones absent, secrets removed."""
+
+import errno
+import json
+import os
+
+import pytest
+from mtls.errors import ConfigError, FlashFull, StoreDamaged
+from mtls.store import Identity, Store, pack_identity
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "anchor").mkdir()
+    return Store(str(tmp_path))
+
+
+def test_an_identity_comes_back_as_it_was_written(store):
+    store.write_identity("a", b"key")
+    assert store.identity("a").cert_der == b""
+    store.write_identity("a", b"key", b"leaf")
+    identity = store.identity("a")
+    assert (identity.name, identity.key_der, identity.cert_der) == ("a", b"key", b"leaf")
+    assert store.identity("b") is None
+
+
+def test_an_identity_never_prints_its_key():
+    assert "73656372" not in repr(Identity("a", b"secr", b"leaf")) + str(Identity("a", b"secr"))
+    assert "secr" not in repr(Identity("a", b"secr", b"leaf"))
+
+
+def test_the_pointer_names_a_slot_or_nothing(store, tmp_path):
+    assert store.current() is None
+    store.set_current("b")
+    assert (tmp_path / "current").read_bytes() == b"b\n"
+    assert store.current() == "b"
+    for damaged in (b"", b"b", b"c\n", b"a\nb", b"\xff\xff"):
+        (tmp_path / "current").write_bytes(damaged)
+        assert store.current() is None
+
+
+def test_a_damaged_slot_is_absent_in_the_facts(store, tmp_path):
+    (tmp_path / "slot-a").write_bytes(pack_identity(b"k")[:-1])
+    (tmp_path / "slot-b").write_bytes(pack_identity(b"k"))
+    assert store.slots() == {"a": None, "b": ()}
+
+
+def test_a_leaf_that_does_not_parse_is_a_damaged_slot(store):
+    store.write_identity("a", b"key", b"\x30\x03abc")
+    assert store.slots()["a"] is None
+
+
+def test_the_token_is_forgotten_and_the_rest_stays(store, tmp_path):
+    secrets = {"token": "t0ken", "wifi": {"home": "pass"}}
+    (tmp_path / "secret.json").write_text(json.dumps(secrets))
+    assert store.token() == "t0ken"
+    store.forget_token()
+    assert store.token() is None
+    assert store.wifi_password("home") == "pass"
+    assert b"t0ken" not in b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
+
+
+def test_forgetting_a_token_that_is_not_there_writes_nothing(store, tmp_path):
+    store.forget_token()
+    assert not (tmp_path / "secret.json").exists()
+
+
+def test_only_server_cas_are_anchors(store, tmp_path):
+    for name in ("tls-0.der", "root-0.der", "tls-1.der", "tls-2.der.new", "notes.txt"):
+        (tmp_path / "anchor" / name).write_bytes(name.encode())
+    assert store.anchors() == [b"tls-0.der", b"tls-1.der"]
+    assert store.roots() == [b"root-0.der"]
+
+
+def test_a_board_without_anchor_or_configuration_says_provision(store):
+    for ask in (store.anchors, store.config):
+        with pytest.raises(ConfigError, match="provision"):
+            ask()
+
+
+def test_a_full_flash_changes_nothing_and_leaves_nothing_behind(store, tmp_path, monkeypatch):
+    store.write_identity("a", b"key", b"leaf")
+
+    def full(_from, _to):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(FlashFull):
+        store.write_identity("a", b"other")
+    assert store.identity("a").key_der == b"key"
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["slot-a"]
+
+
+def test_what_a_power_cut_left_half_written_is_swept(store, tmp_path):
+    (tmp_path / "slot-b.new").write_bytes(b"half a key")
+    store.sweep()
+    assert not (tmp_path / "slot-b.new").exists()
+
+
+def test_the_seed_is_replaced_before_anything_is_drawn(store, tmp_path):
+    store.put_seed(bytes(32))
+    first = (tmp_path / "seed").read_bytes()
+    assert first != bytes(32)
+    drawn = store.drbg().generate(32)
+    second = (tmp_path / "seed").read_bytes()
+    assert second not in (first, drawn)
+    assert store.drbg() is store.drbg()
+    assert Store(str(tmp_path)).drbg().generate(32) != drawn
+
+
+def test_a_damaged_floor_is_no_floor(store, tmp_path):
+    store.write_floor(1_800_000_000)
+    assert store.read_floor() == 1_800_000_000
+    (tmp_path / "floor").write_bytes(b"\xffx")
+    assert store.read_floor() == 0
+
+
+def test_a_file_that_cannot_be_read_is_damage_not_absence(store, tmp_path):
+    (tmp_path / "seed").mkdir()
+    with pytest.raises(StoreDamaged):
+        store.has_seed()
