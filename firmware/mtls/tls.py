@@ -223,7 +223,8 @@ def tls_error(error, host, port):
     if isinstance(error, MemoryError):
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where)
     if isinstance(error, ValueError):
-        return Untrusted(where + "is not verified: " + str(error).strip())
+        reasons = [line for line in str(error).split("\n") if line]
+        return Untrusted(where + "is not verified: " + "; ".join(reasons))
     if not isinstance(error, OSError):
         return None
     code = error.errno
