@@ -1,4 +1,4 @@
-# Handfast mTLS for MicroPython: points of the P-256 comb, made by scripts/make_p256_table.py
+# Handfast mTLS for MicroPython: points of P-256, made by scripts/make_p256_table.py
 # MIT license; Copyright (c) 2026 the Handfast authors
 # fmt: off
 TABLE = (

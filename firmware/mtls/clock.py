@@ -1,0 +1,144 @@
+# Handfast mTLS for MicroPython: one clock in Unix seconds, and how far it is believed
+# MIT license; Copyright (c) 2026 the Handfast authors
+
+import time
+
+from .errors import ClockNotSet, Untrusted
+
+# No board runs this library before it was written: 2026-01-01T00:00:00Z.
+BUILD_TIME = 1767225600
+# Flash wears: a floor that rose by less is kept in memory only.
+_FLOOR_STEP_S = 3600
+_DAY_S = 86400
+
+
+# Calendar (proleptic Gregorian, after Howard Hinnant's days_from_civil)
+
+
+def to_unix(year, month, day, hour=0, minute=0, second=0):
+    """Unix seconds of a civil time in UTC."""
+    shifted = year - (month <= 2)  # years that start in March put the leap day last
+    era = shifted // 400
+    of_era = shifted - era * 400
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
+    return ((days * 24 + hour) * 60 + minute) * 60 + second
+
+
+def to_civil(unix):
+    """(year, month, day, hour, minute, second, weekday with Monday 0) in UTC."""
+    days, second = divmod(unix, _DAY_S)
+    weekday = (days + 3) % 7
+    days += 719468
+    era = days // 146097
+    of_era = days - era * 146097
+    year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    shifted = (5 * of_year + 2) // 153
+    month = shifted + (3 if shifted < 10 else -9)
+    day = of_year - (153 * shifted + 2) // 5 + 1
+    year += era * 400 + (month <= 2)
+    return year, month, day, second // 3600, second // 60 % 60, second % 60, weekday
+
+
+# The board's clock
+
+
+def _epoch():
+    """Unix seconds of the board's time zero: 1970, or 2000 on some ports (ESP32)."""
+    return to_unix(time.gmtime(0)[0], 1, 1)
+
+
+def from_board(board_seconds):
+    """Unix seconds of what time.time() says."""
+    return int(board_seconds) + _epoch()
+
+
+def to_board(unix):
+    """What time.time() says at these Unix seconds."""
+    return unix - _epoch()
+
+
+def now():
+    """The board's clock in Unix seconds, whether right or not."""
+    return from_board(time.time())
+
+
+def set_time(unix):
+    """Set the board's clock."""
+    from machine import RTC
+
+    year, month, day, hour, minute, second, weekday = to_civil(unix)
+    RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+
+
+class Clock:
+    """How far the board's clock is believed, with a floor that survives reboots.
+
+    store has read_floor() -> Unix seconds or 0, and write_floor(seconds). Signed time and hints
+    set the clock; only raise_floor(), after a verified handshake under signed time, moves the
+    floor, and never beyond the leaf's notAfter: one forged answer cannot brick the board.
+    """
+
+    def __init__(self, store):
+        self._store = store
+        self._stored = store.read_floor() or 0
+        self._floor = max(BUILD_TIME, self._stored)
+        self.believable = False
+        self.source = None  # "tsa", "ntp" or "rtc", once believable
+
+    def floor(self):
+        """No true time is before this."""
+        return self._floor
+
+    def note_not_before(self, not_before):
+        """Our own leaf was issued no earlier: a floor for as long as this boot lasts."""
+        self._floor = max(self._floor, not_before)
+
+    def accept_signed(self, t):
+        """Set the clock to a verified time-stamp; raises Untrusted below the floor."""
+        if t < self._floor:
+            raise Untrusted("signed time is before the floor", t, self._floor)
+        self._believe(t, "tsa")
+
+    def accept_hint(self, t, not_after, source="ntp"):
+        """Set the clock to an unsigned time if it is within floor..not_after; says whether.
+
+        not_after is the operational leaf's; without one (None) no hint is taken. Signed time is
+        never replaced by a hint.
+        """
+        if self.source == "tsa" or not_after is None or not self._floor <= t <= not_after:
+            return False
+        self._believe(t, source)
+        return True
+
+    def accept_running(self, not_after):
+        """Take the board's own clock (kept over a soft reset, or by a battery) as a hint."""
+        if self.source == "tsa" or not_after is None or not self._floor <= now() <= not_after:
+            return False
+        self.believable = True
+        self.source = "rtc"
+        return True
+
+    def _believe(self, t, source):
+        set_time(t)
+        self.believable = True
+        self.source = source
+
+    def require(self):
+        """The time, in Unix seconds; raises ClockNotSet while it is not believable."""
+        if not self.believable:
+            raise ClockNotSet("no believable time yet: ask the time-stamp authority or NTP")
+        return now()
+
+    def raise_floor(self, t, not_after):
+        """Call after a verified gateway handshake, with its time and our leaf's notAfter.
+
+        Does nothing under a hinted time: a forged hint must not become the floor.
+        """
+        if self.source != "tsa":
+            return
+        self._floor = max(self._floor, min(t, not_after))
+        if self._floor >= self._stored + _FLOOR_STEP_S:
+            self._store.write_floor(self._floor)
+            self._stored = self._floor
