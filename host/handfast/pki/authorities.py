@@ -1,0 +1,257 @@
+"""The certificate authorities: a root, and below it device, factory, server and admin."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from handfast.errors import EnvironmentProblem, Refused, UsageError
+from handfast.files import write_atomically
+from handfast.pki.keystore import AuthorityKey, load_key, save_key
+from handfast.pki.names import validate_trust_domain
+from handfast.pki.profiles import (
+    AUTHORITY_NAMES,
+    CA_BACKDATE,
+    ISSUING,
+    ROOT,
+    AuthorityProfile,
+    ca_key_usage,
+)
+from handfast.state import StateDir
+
+SERVER_KEY_BITS = (2048, 3072)
+
+_SCHEMA = 1
+_EXPONENT = 65537
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A CA that can sign: its name (``root``, ``device``, ...), private key and certificate."""
+
+    name: str
+    key: AuthorityKey
+    certificate: x509.Certificate
+
+    def __repr__(self) -> str:
+        return f"Authority({self.name!r})"
+
+
+def create_authorities(
+    state: StateDir,
+    passphrase: bytes,
+    *,
+    trust_domain: str = "handfast.local",
+    progress: Progress | None = None,
+    server_key_bits: int = 2048,
+) -> None:
+    """Make the root and the issuing CAs, all of them or none.
+
+    They are built in a folder beside their own, which is renamed when it is complete.
+
+    Args:
+        state: whose ``ca`` folder must not exist yet.
+        passphrase: encrypts every private key.
+        trust_domain: stands in every device's SPIFFE URI.
+        progress: told the name of each CA whose key is ready, from this thread.
+        server_key_bits: 2048, or 3072 at more work for the boards (DESIGN §5).
+
+    Raises:
+        Refused: there are CAs already.
+        UsageError: the trust domain or the key size is not allowed.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    validate_trust_domain(trust_domain)
+    if server_key_bits not in SERVER_KEY_BITS:
+        raise UsageError(f"the server CA's key has 2048 or 3072 bits, not {server_key_bits}")
+    _refuse_existing(state)
+    state.create()
+    keys = _generate_keys(server_key_bits, progress or (lambda _: None))
+    authorities = _certify(keys, datetime.now(UTC))
+    try:
+        with _staged(state) as staging:
+            for authority in authorities:
+                _write(staging, authority, passphrase)
+            settings = {"schema": _SCHEMA, "trust_domain": trust_domain}
+            write_atomically(staging.ca_settings, json.dumps(settings, indent=2).encode() + b"\n")
+    except OSError as error:
+        # Somebody else may have finished first: rename does not replace a folder that is not empty.
+        _refuse_existing(state)
+        raise EnvironmentProblem(
+            f"cannot write the CAs into {state.ca}: {error.strerror}"
+        ) from error
+
+
+def load_authority(state: StateDir, name: str, passphrase: bytes) -> Authority:
+    """Load a CA with its private key.
+
+    Raises:
+        EnvironmentProblem: it is missing or damaged, or its key file is open to others.
+        Refused: the passphrase is wrong.
+    """
+    certificate = _load_certificate(state, name)
+    path = state.ca_key(name)
+    key = load_key(path, passphrase)
+    if key.public_key() != certificate.public_key():
+        raise EnvironmentProblem(
+            f"{path} is not the key of {state.ca_certificate(name)}: restore both from one copy"
+        )
+    return Authority(name, key, certificate)
+
+
+def load_certificates(state: StateDir) -> dict[str, x509.Certificate]:
+    """Return the certificates of all CAs by name; needs no passphrase.
+
+    Raises:
+        EnvironmentProblem: there are none, or one is damaged.
+    """
+    return {name: _load_certificate(state, name) for name in AUTHORITY_NAMES}
+
+
+def load_trust_domain(state: StateDir) -> str:
+    """Return the trust domain that the CAs were made for.
+
+    Raises:
+        EnvironmentProblem: there are no CAs, or their settings are damaged.
+    """
+    _require_authorities(state)
+    path = state.ca_settings
+    try:
+        settings = json.loads(path.read_text())
+        if settings["schema"] != _SCHEMA:
+            raise EnvironmentProblem(
+                f"{path} has schema {settings['schema']}, this version of handfast knows {_SCHEMA}"
+            )
+        return validate_trust_domain(settings["trust_domain"])
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        raise EnvironmentProblem(f"{path} is damaged: restore it from a copy") from error
+
+
+# Making
+
+
+def _refuse_existing(state: StateDir) -> None:
+    if state.ca.exists():
+        raise Refused(
+            f"there are CAs in {state.ca} already, and every device trusts them: "
+            "choose another folder with --dir, or move this one away"
+        )
+
+
+def _generate_keys(server_key_bits: int, progress: Progress) -> dict[str, AuthorityKey]:
+    # OpenSSL searches for primes without the GIL, so the slow ones share the cores.
+    profiles = (ROOT, *ISSUING)
+    keys = {}
+    with ThreadPoolExecutor(len(profiles)) as pool:
+        jobs = {pool.submit(_generate_key, p, server_key_bits): p.name for p in profiles}
+        for job in as_completed(jobs):
+            keys[jobs[job]] = job.result()
+            progress(jobs[job])
+    return keys
+
+
+def _generate_key(profile: AuthorityProfile, server_key_bits: int) -> AuthorityKey:
+    if profile.key == "p256":
+        return ec.generate_private_key(ec.SECP256R1())
+    bits = 4096 if profile.is_root else server_key_bits
+    return rsa.generate_private_key(_EXPONENT, bits)
+
+
+def _certify(keys: dict[str, AuthorityKey], now: datetime) -> list[Authority]:
+    root_key = keys[ROOT.name]
+    root = Authority(ROOT.name, root_key, _certificate(ROOT, root_key, None, root_key, now))
+    below = [
+        Authority(p.name, keys[p.name], _certificate(p, keys[p.name], root, root_key, now))
+        for p in ISSUING
+    ]
+    return [root, *below]
+
+
+def _certificate(
+    profile: AuthorityProfile,
+    key: AuthorityKey,
+    issuer: Authority | None,
+    issuer_key: AuthorityKey,
+    now: datetime,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, profile.common_name)])
+    not_before = now.replace(microsecond=0) - CA_BACKDATE
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_before + profile.lifetime)
+        .add_extension(
+            x509.BasicConstraints(ca=True, path_length=1 if issuer is None else 0), critical=True
+        )
+        .add_extension(ca_key_usage(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
+        )
+    )
+    if profile.may_issue:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(profile.may_issue), critical=True)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@contextmanager
+def _staged(state: StateDir) -> Iterator[StateDir]:
+    """Yield a state folder to fill beside the real one; its CAs move over when all went well."""
+    staging = StateDir(Path(tempfile.mkdtemp(prefix=".ca-", dir=state.root)))
+    try:
+        staging.ca.mkdir(mode=0o700)
+        yield staging
+        staging.ca.rename(state.ca)
+    finally:
+        shutil.rmtree(staging.root, ignore_errors=True)
+
+
+def _write(state: StateDir, authority: Authority, passphrase: bytes) -> None:
+    name, certificate = authority.name, authority.certificate
+    state.ca_key(name).parent.mkdir(mode=0o700)
+    save_key(state.ca_key(name), authority.key, passphrase)
+    write_atomically(state.ca_certificate(name), certificate.public_bytes(Encoding.DER))
+    write_atomically(state.ca_certificate_pem(name), certificate.public_bytes(Encoding.PEM))
+
+
+# Loading
+
+
+def _require_authorities(state: StateDir) -> None:
+    if not state.ca.is_dir():
+        raise EnvironmentProblem(
+            f"there are no CAs in {state.root}: run handfast ca init, "
+            "or name their folder with --dir"
+        )
+
+
+def _load_certificate(state: StateDir, name: str) -> x509.Certificate:
+    _require_authorities(state)
+    path = state.ca_certificate(name)
+    try:
+        return x509.load_der_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a certificate"
+        raise EnvironmentProblem(
+            f"cannot read the certificate {path}: {reason}; restore it from a copy"
+        ) from error

@@ -1,0 +1,122 @@
+"""Private keys in files, encrypted with a passphrase, and where the passphrase comes from."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from handfast.errors import EnvironmentProblem, Refused, UsageError
+from handfast.files import write_secret
+
+AuthorityKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+_VARIABLE = "HANDFAST_PASSPHRASE"
+_FILE_VARIABLE = "HANDFAST_PASSPHRASE_FILE"
+# What OpenSSL's own tools can read from a terminal or a file.
+_LONGEST_BYTES = 1023
+
+
+def passphrase(prompt: str, *, file: Path | None = None, confirm: bool = False) -> bytes:
+    """Return the passphrase of the CA keys.
+
+    The first of these that is set counts: ``file``, ``$HANDFAST_PASSPHRASE``,
+    ``$HANDFAST_PASSPHRASE_FILE``, a question on the terminal.
+
+    Args:
+        prompt: the question.
+        file: whose first line is the passphrase.
+        confirm: ask twice, for a passphrase that is about to be set.
+
+    Raises:
+        UsageError: there is none, it is empty or too long, or nobody is there to ask.
+    """
+    if file is not None:
+        return _checked(_first_line(file), f"the file {file}")
+    if _VARIABLE in os.environ:
+        return _checked(os.environb[_VARIABLE.encode()], f"${_VARIABLE}")
+    if _FILE_VARIABLE in os.environ:
+        named = Path(os.environ[_FILE_VARIABLE])
+        return _checked(_first_line(named), f"the file {named} (${_FILE_VARIABLE})")
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "no passphrase for the CA keys: set $HANDFAST_PASSPHRASE or "
+            "$HANDFAST_PASSPHRASE_FILE, or give --passphrase-file"
+        )
+    answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
+    return _checked(answer.encode(), "the answer")
+
+
+def save_key(path: Path, key: AuthorityKey, passphrase: bytes) -> None:
+    """Write ``key`` encrypted (PKCS#8, PEM), readable by the owner only.
+
+    Raises:
+        OSError: nothing was written.
+    """
+    write_secret(
+        path,
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase),
+        ),
+    )
+
+
+def load_key(path: Path, passphrase: bytes) -> AuthorityKey:
+    """Read a key that :func:`save_key` wrote.
+
+    Raises:
+        EnvironmentProblem: the file is missing, unreadable, damaged or not private.
+        Refused: the passphrase is wrong.
+    """
+    try:
+        others = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
+        content = path.read_bytes()
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot read the private key {path}: {error.strerror}") from error
+    if others:
+        raise EnvironmentProblem(
+            f"the private key {path} can be read or changed by others: run chmod 600 {path}, "
+            "and make new CAs if somebody may have read it"
+        )
+    if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" not in content:
+        raise _damaged(path)
+    try:
+        key = serialization.load_pem_private_key(content, passphrase)
+    except ValueError as error:
+        if "password" in str(error).lower():
+            raise Refused(
+                f"wrong passphrase for {path}: check $HANDFAST_PASSPHRASE or the passphrase file"
+            ) from error
+        raise _damaged(path) from error
+    if not isinstance(key, AuthorityKey):
+        raise _damaged(path)
+    return key
+
+
+def _damaged(path: Path) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{path} is not an encrypted private key of a CA, or it is damaged: restore it from a copy"
+    )
+
+
+def _first_line(file: Path) -> bytes:
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"cannot read the passphrase file {file}: {error.strerror}") from error
+    return lines[0] if lines else b""
+
+
+def _checked(secret: bytes, source: str) -> bytes:
+    if not secret:
+        raise UsageError(f"the passphrase from {source} is empty: choose one of some length")
+    if len(secret) > _LONGEST_BYTES:
+        raise UsageError(f"the passphrase from {source} is longer than {_LONGEST_BYTES} bytes")
+    return secret
