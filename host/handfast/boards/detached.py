@@ -1,0 +1,228 @@
+"""Simulated boards that go on running when the command that started them has ended.
+
+Each is a process of its own that owns its serial line; a file in the user's state folder says
+which. A file whose process is gone is removed by whoever sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from handfast.boards.builder import build_simulator
+from handfast.boards.simulator import board_arguments, last_line, simulated_board, unique_id_of
+from handfast.boards.sources import Progress, locked
+from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
+from handfast.files import write_atomically
+
+_SCHEMA = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_STOP_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DetachedBoard:
+    """A running simulated board: ``started_ticks`` tells its process from a later one's number."""
+
+    name: str
+    profile: str
+    serial_url: str
+    flash_image: str
+    pid: int
+    started_ticks: int
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is still the one that was started."""
+        return _started_ticks(self.pid) == self.started_ticks
+
+
+def state_dir() -> Path:
+    """Return the folder of the detached boards, made if it is not there (XDG base directories)."""
+    root = os.environ.get("XDG_STATE_HOME") or ""
+    base = Path(root) if root.startswith("/") else Path.home() / ".local" / "state"
+    folder = base / "handfast" / "sim"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot make {folder}: {error.strerror}; set XDG_STATE_HOME to a folder of yours"
+        ) from error
+    return folder
+
+
+def list_detached() -> list[DetachedBoard]:
+    """Return the boards that run, by name."""
+    with locked(state_dir()):
+        return _running()
+
+
+def start_detached(
+    profile: str,
+    *,
+    name: str | None = None,
+    flash_image: Path | None = None,
+    micropython: str | None = None,
+    progress: Progress = lambda _: None,
+) -> DetachedBoard:
+    """Start a board that outlives this process.
+
+    Args:
+        profile: the board's definition, such as ``sim-pico-w``.
+        name: a name for it; the profile's by default, with a number when that is taken.
+        flash_image: its flash chip; kept in the state folder by default, so that a board of the
+            same name finds its files again.
+        micropython: the MicroPython version; the profile's own by default.
+        progress: is told what goes on while the simulator is built.
+
+    Raises:
+        UsageError: no such profile, or the name is not usable or taken.
+        BoardProblem: it could not start, for instance because another board has the flash image.
+    """
+    definition = simulated_board(profile)
+    if name is not None and not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not usable as a name: letters, digits, dot, dash, underline")
+    program = build_simulator(profile, micropython=micropython, progress=progress)
+    folder = state_dir()
+    with locked(folder):
+        taken = {board.name for board in _running()}
+        if name in taken:
+            raise UsageError(f"a board called {name} is running; stop it, or choose another name")
+        name = name or _free_name(profile, taken)
+        image = (flash_image or folder / f"{name}.img").absolute()
+        arguments = board_arguments(
+            definition, flash_image=image, unique_id=unique_id_of(definition, name)
+        )
+        process, url = _spawn(program, arguments, folder / f"{name}.log")
+        board = DetachedBoard(
+            name=name,
+            profile=profile,
+            serial_url=url,
+            flash_image=str(image),
+            pid=process.pid,
+            started_ticks=_started_ticks(process.pid),
+        )
+        content = json.dumps({"schema": _SCHEMA, **asdict(board)}, indent=2)
+        try:
+            write_atomically(folder / f"{name}.json", content.encode())
+        except BaseException:
+            process.kill()
+            raise
+    return board
+
+
+def find_detached(name: str) -> DetachedBoard:
+    """Return the running board of that name.
+
+    Raises:
+        BoardProblem: none runs.
+    """
+    boards = {board.name: board for board in list_detached()}
+    if name not in boards:
+        running = ", ".join(boards) or "none"
+        raise BoardProblem(f"no simulated board called {name} is running (running: {running})")
+    return boards[name]
+
+
+def stop_detached(board: DetachedBoard) -> None:
+    """End a board; its flash image stays.
+
+    Raises:
+        BoardProblem: it did not end.
+    """
+    with locked(state_dir()):
+        _end(board)
+        _record(board.name).unlink(missing_ok=True)
+
+
+def power_cycle_detached(board: DetachedBoard) -> None:
+    """Switch a board off and on again; its serial line stays."""
+    if not board.is_running:
+        raise BoardProblem(f"the simulated board {board.name} is no longer running")
+    os.kill(board.pid, signal.SIGUSR1)
+
+
+def _record(name: str) -> Path:
+    return state_dir() / f"{name}.json"
+
+
+def _free_name(profile: str, taken: set[str]) -> str:
+    if profile not in taken:
+        return profile
+    return next(name for n in range(2, 10_000) if (name := f"{profile}-{n}") not in taken)
+
+
+def _running() -> list[DetachedBoard]:
+    """Read the records; forget those whose board is gone, or that cannot be read."""
+    boards = []
+    for file in sorted(state_dir().glob("*.json")):
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if values.pop("schema") != _SCHEMA:
+                continue
+            board = DetachedBoard(**values)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            file.unlink(missing_ok=True)
+            continue
+        if board.is_running:
+            boards.append(board)
+        else:
+            file.unlink(missing_ok=True)
+    return boards
+
+
+def _spawn(program: Path, arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+    if process.stdout is None:
+        raise RuntimeError("the board was started without a pipe to read its line's path from")
+    with process.stdout as announcement:
+        url = announcement.readline().decode().strip()
+    if not url:
+        process.wait()
+        raise BoardProblem(f"the simulated board did not start: {last_line(log)}")
+    return process, url
+
+
+def _started_ticks(pid: int) -> int:
+    """Return when the process started, in clock ticks since boot (proc(5)); -1: no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return -1
+    # The second field is the program's name in brackets, which may hold anything.
+    state, *fields = stat.rpartition(")")[2].split()
+    return -1 if state == "Z" else int(fields[18])
+
+
+def _end(board: DetachedBoard) -> None:
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            handle = os.pidfd_open(board.pid)
+        except OSError:
+            return
+        try:
+            if not board.is_running:
+                return
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, sent)
+            if select.select([handle], [], [], _STOP_S)[0]:
+                return
+        finally:
+            os.close(handle)
+    raise BoardProblem(f"the simulated board {board.name} (process {board.pid}) does not end")
