@@ -202,11 +202,15 @@ def push(
     survey = _survey(link, files, only_files_below)
     expected = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     differing = {p: c for p, c in files.items() if survey.hashes.get(p) != expected[p]}
-    _require_room(link, survey, differing)
-    sent = _write(link, survey, differing, expected, progress) if differing else 0
     stale = tuple(sorted(path for path in survey.hashes if path not in files))
-    if stale:
-        _remove(link, stale)
+    try:
+        _require_room(link, survey, differing)
+        sent = _write(link, survey, differing, expected, progress) if differing else 0
+        if stale:
+            _remove(link, stale)
+    except DeviceError:
+        link.exec(_FORGET)
+        raise
     link.exec(_FORGET)
     return PushResult(
         copied=tuple(differing),

@@ -1,0 +1,415 @@
+"""Gives a board all that it needs to live on its own: library, trust, identity, application.
+
+Everything here may be run again. A second run copies only what differs, keeps keys and
+certificates that the gateway still honours, and makes no token for a board that has enrolled; a
+run that was cut short goes on where it stopped. The board's clock is left alone: it asks the
+gateway for signed time itself. Private keys are made on the board; a CSR is all that comes out.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from handfast.admin_client import AdminClient, AdminRefused
+from handfast.boards.device_files import PushResult
+from handfast.boards.serial_link import SerialLink
+from handfast.errors import BoardProblem, Refused
+from handfast.pki.csr import parse_csr
+from handfast.pki.names import validate_device_id
+from handfast.resources import firmware_dir
+from handfast.wire import CONFIG_SCHEMA
+
+TOKEN_LIFETIME_S = 86_400
+
+_LIBRARY = "/lib/mtls"
+_ANCHORS = "/mtls/anchor"
+_CONFIG = "/mtls/config.json"
+_IDENTITY_FILES = ("/mtls/current", "/mtls/slot-a", "/mtls/slot-b", "/mtls/idevid")
+_OLDEST_MICROPYTHON = (1, 25)
+_SEED_BYTES = 32
+_KEY_TIMEOUT_S = 120.0  # a key and a CSR take an RP2040 a second; a busy emulator much longer
+_HARDWARE_ID_TAIL = 8
+_LIVE = ("pending", "current", "superseded")
+
+# (what is being done, how much of it is done: 0 to 1)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What a run found and did.
+
+    ``idevid_issued`` and ``token_given`` say whether this run made one; ``enrolled`` whether the
+    board had an operational certificate already that the gateway honours.
+    """
+
+    device_id: str
+    hardware_id: str
+    files_copied: int
+    files_unchanged: int
+    files_removed: int
+    idevid_sha256: str
+    idevid_issued: bool
+    token_given: bool
+    enrolled: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFacts:
+    """What a board says of itself; ``config`` is what it was provisioned with, if it was."""
+
+    hardware_id: str
+    build: str
+    version: tuple[int, ...]
+    config: Mapping[str, Any]
+
+
+def provision(
+    board_url: str,
+    *,
+    gateway: AdminClient,
+    device_id: str | None = None,
+    networks: Mapping[str, str] | None = None,
+    ntp_host: str = "",
+    ntp_port: int = 123,
+    telemetry_interval_s: int | None = None,
+    start: bool = True,
+    token: bool = True,
+    token_lifetime_s: int = TOKEN_LIFETIME_S,
+    reseed: bool = False,
+    capture: Path | None = None,
+    progress: Progress | None = None,
+) -> Provisioned:
+    """Provision the board at ``board_url`` for the gateway.
+
+    Args:
+        board_url: its serial port, as for :meth:`SerialLink.open`.
+        gateway: a client of the running gateway's admin interface.
+        device_id: its name; by default what it has already, or one made of what it is and of the
+            end of its hardware id.
+        networks: Wi-Fi SSID → password, in place of those on the board; None keeps those.
+        ntp_host: asked for a hint of the time when the gateway's time-stamp authority is out of
+            reach; "" for never.
+        ntp_port: its UDP port.
+        telemetry_interval_s: seconds between two reports of the application; None for its own
+            default.
+        start: run the application at the end.
+        token: give a one-time token to a board that has not enrolled; without one it enrols with
+            its IDevID.
+        token_lifetime_s: how long that token may be used.
+        reseed: give the board a new seed though it has one.
+        capture: a file that every byte the board sends is appended to.
+        progress: told what is being done.
+
+    Raises:
+        Unreachable: no gateway answers; the board was not touched.
+        Refused: the device is revoked or suspended, or its name belongs to other hardware.
+        BoardProblem: the board fails, is full, or is unplugged; run it again to go on.
+        UsageError: a bad device_id.
+    """
+    started = time.monotonic()
+    tell = progress or (lambda _step, _done: None)
+    tell("ask the gateway", 0)
+    if device_id is not None:
+        validate_device_id(device_id)
+    trust = gateway.trust()
+    tell("connect to the board", 0)
+    with closing(SerialLink.open(board_url, capture=capture)) as link:
+        link.soft_reset()
+        facts = identify(link)
+        named = device_id or _name(facts)
+        tell("register the device", 0)
+        registered = _register(gateway, named, facts.hardware_id)
+        if facts.config.get("device_id", named) != named:
+            _forget_identity(link, _IDENTITY_FILES)
+        kept = _networks(facts.config) if networks is None else list(networks)
+        config = _config(trust, named, kept, ntp_host, ntp_port, telemetry_interval_s)
+        pushed = _copy(link, config, trust, tell)
+        tell("make and certify the key", 0)
+        holds = _holdings(link)
+        if reseed or not holds.seed:
+            seed = base64.b64encode(secrets.token_bytes(_SEED_BYTES)).decode()
+            link.call("mtls.provision.put_seed", seed)
+        identity, issued = _ensure_idevid(link, gateway, registered, holds)
+        enrolled = _keep_live_leaves(link, registered, holds)
+        tell("hand over the token", 0)
+        give = token and not enrolled and not (holds.token and _has_unused_token(registered))
+        made = gateway.create_token(named, lifetime_s=token_lifetime_s)["token"] if give else None
+        if made or networks is not None:
+            _write_secrets(link, made, networks)
+        if start:
+            tell("start the application", 0)
+            link.soft_reset(run_main=True)
+    return Provisioned(
+        device_id=named,
+        hardware_id=facts.hardware_id,
+        files_copied=len(pushed.copied),
+        files_unchanged=len(pushed.unchanged),
+        files_removed=len(pushed.removed),
+        idevid_sha256=identity,
+        idevid_issued=issued,
+        token_given=made is not None,
+        enrolled=enrolled,
+        seconds=time.monotonic() - started,
+    )
+
+
+# What the board is
+
+
+def identify(link: SerialLink) -> BoardFacts:
+    """Ask the board what it is.
+
+    Raises:
+        BoardProblem: it runs no MicroPython, or one that is too old.
+    """
+    told = _literal(
+        link,
+        "import sys, machine, binascii\n"
+        "_i = sys.implementation\n"
+        "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
+        " binascii.hexlify(machine.unique_id()).decode())))\ndel _i",
+    )
+    name, version, build, hardware_id = told
+    if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
+        raise BoardProblem(
+            f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
+            f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
+        )
+    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link))
+
+
+def _read_config(link: SerialLink) -> Mapping[str, Any]:
+    try:
+        config = json.loads(link.read_file(_CONFIG) or b"{}")
+    except ValueError:  # a damaged one is replaced
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _networks(config: Mapping[str, Any]) -> list[str]:
+    networks = config.get("networks")
+    return [n for n in networks if isinstance(n, str)] if isinstance(networks, list) else []
+
+
+def _name(facts: BoardFacts) -> str:
+    if isinstance(already := facts.config.get("device_id"), str):
+        return validate_device_id(already)
+    kind = re.sub(r"[^a-z0-9]+", "-", facts.build.lower()).strip("-") or "board"
+    return validate_device_id(f"{kind[:48]}-{facts.hardware_id[-_HARDWARE_ID_TAIL:]}")
+
+
+def _register(gateway: AdminClient, device_id: str, hardware_id: str) -> dict[str, Any]:
+    """Add the device at the gateway, or find it there; returns its record."""
+    try:
+        gateway.add_device(device_id, hardware_id=hardware_id)
+    except AdminRefused as error:
+        if error.slug != "already-exists":
+            raise
+    device = gateway.device(device_id)
+    if device["state"] != "active":
+        remedy = (
+            f"resume it with `handfast device resume {device_id}`"
+            if device["state"] == "suspended"
+            else "give the board another name with --device-id"
+        )
+        raise Refused(f"{device_id} is {device['state']} at the gateway: {remedy}")
+    if device["hardware_id"] not in (None, hardware_id):
+        raise Refused(
+            f"{device_id} is another board (hardware id {device['hardware_id']}, this one is "
+            f"{hardware_id}): choose another --device-id, or revoke that device"
+        )
+    return device
+
+
+# What is copied
+
+
+def _config(
+    trust: Mapping[str, Any],
+    device_id: str,
+    networks: list[str],
+    ntp_host: str,
+    ntp_port: int,
+    telemetry_interval_s: int | None,
+) -> bytes:
+    config = {
+        "schema": CONFIG_SCHEMA,
+        "device_id": device_id,
+        "api_url": trust["api_url"],
+        "enrol_url": trust["enrol_url"],
+        "tsa_url": trust["tsa_url"],
+        "ntp_host": ntp_host,
+        "ntp_port": ntp_port,
+        "trust_domain": trust["trust_domain"],
+        "networks": networks,
+    }
+    if telemetry_interval_s is not None:
+        config["telemetry_interval_s"] = telemetry_interval_s
+    return json.dumps(config).encode()
+
+
+def _copy(link: SerialLink, config: bytes, trust: Mapping[str, Any], tell: Progress) -> PushResult:
+    files = {
+        f"{_LIBRARY}/{path.name}": path.read_bytes()
+        for path in sorted((firmware_dir() / "mtls").glob("*.py"))
+    }
+    for kind, anchors in (("tls", trust["tls_anchors"]), ("root", trust["roots"])):
+        for encoded in anchors:
+            der = base64.b64decode(encoded)
+            files[f"{_ANCHORS}/{kind}-{hashlib.sha256(der).hexdigest()[:16]}.der"] = der
+    files[_CONFIG] = config
+    # The application last: what it needs is there when it is.
+    for name in ("boot.py", "main.py"):
+        files[f"/{name}"] = (firmware_dir() / "app" / name).read_bytes()
+    tell("copy the library", 0)
+    return link.push(
+        files,
+        only_files_below=(_LIBRARY, _ANCHORS),
+        progress=lambda done, total: tell("copy the library", done / max(1, total)),
+    )
+
+
+# Who the board is
+
+
+@dataclass(frozen=True, slots=True)
+class _Holdings:
+    """What the board holds: SHA-256 of certificates by place ("idevid", "a", "b")."""
+
+    certificates: Mapping[str, str]
+    seed: bool
+    token: bool
+
+
+def _holdings(link: SerialLink) -> _Holdings:
+    certificates, seed, token = _literal(
+        link,
+        "from mtls.store import Store as _S\nfrom hashlib import sha256 as _h\n"
+        "from binascii import hexlify as _x\n_s = _S()\n_r = {}\n"
+        "for _n in ('a', 'b', 'idevid'):\n"
+        " _i = _s.identity(_n)\n"
+        " if _i is not None and _i.cert_der:\n"
+        "  _r[_n] = _x(_h(_i.cert_der).digest()).decode()\n"
+        "try:\n _t = _s.token() is not None\n"
+        "except Exception:\n _t = False\n"  # a damaged file of secrets is replaced
+        "print(repr((_r, _s.has_seed(), _t)))\n"
+        "del _S, _h, _x, _s, _r, _n, _i, _t",
+    )
+    return _Holdings(certificates, seed, token)
+
+
+def _honoured(registered: Mapping[str, Any], kind: str) -> set[str]:
+    now = time.time()
+    return {
+        row["sha256"]
+        for row in registered["certificates"]
+        if row["kind"] == kind and row["state"] in _LIVE and row["not_after"] > now
+    }
+
+
+def _keep_live_leaves(link: SerialLink, registered: Mapping[str, Any], holds: _Holdings) -> bool:
+    """Say whether the board has a leaf that the gateway honours; remove those it does not."""
+    honoured = _honoured(registered, "ldevid")
+    slots = {name: leaf for name, leaf in holds.certificates.items() if name in ("a", "b")}
+    spent = tuple(f"/mtls/slot-{name}" for name, leaf in slots.items() if leaf not in honoured)
+    if spent:
+        _forget_identity(link, spent)
+    return len(spent) < len(slots)
+
+
+def _ensure_idevid(
+    link: SerialLink, gateway: AdminClient, registered: Mapping[str, Any], holds: _Holdings
+) -> tuple[str, bool]:
+    """Return the SHA-256 of the board's IDevID, and whether it had to be issued."""
+    present = holds.certificates.get("idevid")
+    if present is not None and present in _honoured(registered, "idevid"):
+        return present, False
+    try:
+        certificate = _certify(link, gateway, registered["device_id"])
+    except AdminRefused as error:
+        if error.slug != "key-reused":
+            raise
+        # The key was certified for something that is over: it is spent, a fresh one is made.
+        _forget_identity(link, ("/mtls/idevid",))
+        certificate = _certify(link, gateway, registered["device_id"])
+    link.call("mtls.provision.install_idevid", base64.b64encode(certificate).decode())
+    return hashlib.sha256(certificate).hexdigest(), True
+
+
+def _certify(link: SerialLink, gateway: AdminClient, device_id: str) -> bytes:
+    """Have the board make its key and CSR, and the factory CA sign it."""
+    encoded = link.call("mtls.provision.idevid_csr", timeout_s=_KEY_TIMEOUT_S)
+    request = base64.b64decode(encoded)
+    asked = parse_csr(request).public_key
+    certificate = gateway.issue_idevid(device_id, request)
+    given = x509.load_der_x509_certificate(certificate).public_key()
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if given.public_bytes(*form) != asked.public_bytes(*form):
+        raise Refused(
+            f"the gateway certified another key than the one of the board at {link.url}: "
+            "nothing was installed"
+        )
+    return certificate
+
+
+def _forget_identity(link: SerialLink, paths: tuple[str, ...]) -> None:
+    """Remove keys and certificates that belong to another name or are spent."""
+    link.exec(
+        "import os as _o\n"
+        f"for _n in {paths!r}:\n"
+        " try:\n  _o.remove(_n)\n"
+        " except OSError as _e:\n  if _e.errno != 2:\n   raise\n"
+        "del _n, _o"
+    )
+
+
+# What the board is told in confidence
+
+
+def _has_unused_token(registered: Mapping[str, Any]) -> bool:
+    now = time.time()
+    return any(token["used"] is None and token["expires"] > now for token in registered["tokens"])
+
+
+def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, str] | None) -> None:
+    """Change the board's secrets in one atomic write; what is not given stays as it is."""
+    changed: dict[str, Any] = {"token": token} if token else {}
+    if networks is not None:
+        changed["wifi"] = dict(networks)
+    link.exec(
+        "import json as _j, os as _o\n"
+        "try:\n"
+        " with open('/mtls/secret.json') as _f:\n  _s = _j.load(_f)\n"
+        "except (OSError, ValueError):\n _s = None\n"
+        "if not isinstance(_s, dict):\n _s = {}\n"
+        f"_s.update({changed!r})\n"
+        "try:\n"
+        " with open('/mtls/secret.json.new', 'w') as _f:\n  _j.dump(_s, _f)\n"
+        " _o.rename('/mtls/secret.json.new', '/mtls/secret.json')\n"
+        "except OSError:\n _o.remove('/mtls/secret.json.new')\n raise\n"
+        "finally:\n del _j, _o, _s\n"
+    )
+
+
+def _literal(link: SerialLink, code: str) -> Any:
+    printed = link.exec(code)
+    try:
+        return ast.literal_eval(printed.strip())
+    except (ValueError, SyntaxError) as error:
+        raise BoardProblem(f"the board at {link.url} gave an answer that makes no sense") from error

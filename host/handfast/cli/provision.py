@@ -1,0 +1,142 @@
+"""``handfast provision``: give a board its library, trust anchor, identity and application."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from handfast.admin_client import AdminClient
+from handfast.boards.detached import find_detached
+from handfast.boards.provision import Progress as Tell
+from handfast.boards.provision import Provisioned, provision
+from handfast.errors import UsageError
+from handfast.pki.names import validate_device_id
+from handfast.state import StateDir
+
+_WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
+
+
+@click.command()
+@click.option("--board", required=True, help="A running simulated board's name, or a serial port.")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), help="The gateway's state folder."
+)
+@click.option("--device-id", help="The device's name; by default made from the hardware.")
+@click.option("--no-start", is_flag=True, help="Leave the application stopped.")
+@click.option("--no-token", is_flag=True, help="Let the board enrol with its IDevID alone.")
+@click.option("--reseed", is_flag=True, help="Give the board a new random seed.")
+@click.option(
+    "--wifi",
+    "ssid",
+    metavar="SSID",
+    help=f"The Wi-Fi network to join; its password from ${_WIFI_PASSWORD} or a prompt.",
+)
+@click.option(
+    "--ntp-host", default="", help="Asked for the time when the gateway's own cannot be had."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(
+    board: str,
+    folder: Path | None,
+    device_id: str | None,
+    no_start: bool,
+    no_token: bool,
+    reseed: bool,
+    ssid: str | None,
+    ntp_host: str,
+    as_json: bool,
+) -> None:
+    """Give a board its library, trust anchor, identity and application.
+
+    May be run again: only what differs is copied, and the board's identity is kept.
+    """
+    if device_id is not None:
+        validate_device_id(device_id)
+    networks = None if ssid is None else {ssid: _wifi_password(ssid)}
+    with _progress(quiet=as_json) as tell:
+        done = provision(
+            serial_url(board),
+            gateway=AdminClient(StateDir.choose(folder)),
+            device_id=device_id,
+            networks=networks,
+            ntp_host=ntp_host,
+            start=not no_start,
+            token=not no_token,
+            reseed=reseed,
+            progress=tell,
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        _print(done, started=not no_start)
+
+
+def serial_url(board: str) -> str:
+    """Return the serial port of ``board``: a path or URL as it is, else a simulated board's name.
+
+    Raises:
+        BoardProblem: no simulated board of that name runs.
+    """
+    is_port = "/" in board or "://" in board or board.upper().startswith("COM")
+    return board if is_port else find_detached(board).serial_url
+
+
+def _wifi_password(ssid: str) -> str:
+    if (password := os.environ.get(_WIFI_PASSWORD)) is not None:
+        return password
+    if not sys.stdin.isatty():
+        raise UsageError(f"no password for {ssid}: set {_WIFI_PASSWORD}, or run this in a terminal")
+    entered: str = click.prompt(f"Password of {ssid}", hide_input=True, err=True)
+    return entered
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Tell]:
+    """Show each step with a bar on stderr, which leaves stdout to the result."""
+    console = Console(stderr=True, quiet=quiet)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = None
+        shown = ""
+
+        def tell(step: str, done: float) -> None:
+            nonlocal task, shown
+            if step != shown:
+                if task is not None:
+                    bars.update(task, completed=1)
+                task, shown = bars.add_task(step, total=1), step
+            if task is not None:
+                bars.update(task, completed=done)
+
+        yield tell
+        if task is not None:
+            bars.update(task, completed=1)
+
+
+def _print(done: Provisioned, *, started: bool) -> None:
+    if done.enrolled:
+        way_in = "enrolled already"
+    elif done.token_given:
+        way_in = "one-time token handed over"
+    else:
+        way_in = "by its IDevID, or the token it has"
+    removed = f", {done.files_removed} removed" if done.files_removed else ""
+    table = Table(show_header=False, box=None)
+    table.add_row("device", done.device_id)
+    table.add_row("hardware", done.hardware_id)
+    table.add_row("files", f"{done.files_copied} copied, {done.files_unchanged} unchanged{removed}")
+    table.add_row("IDevID", f"{'issued' if done.idevid_issued else 'kept'}, {done.idevid_sha256}")
+    table.add_row("enrolment", way_in)
+    table.add_row("application", "started" if started else "not started")
+    table.add_row("took", f"{done.seconds:.1f} s")
+    Console().print(table, highlight=False)
