@@ -1,8 +1,10 @@
 // Included by extmod/modtime.c: what a port has to tell it.
+#include <time.h>
+
 #include "shared/timeutils/timeutils.h"
 
-static mp_timestamp_t sim_time_since_epoch(void) {
-    return (mp_timestamp_t)(mp_hal_time_ns() / 1000000000);
+static time_t sim_time_since_epoch(void) {
+    return (time_t)(mp_hal_time_ns() / 1000000000);
 }
 
 static mp_obj_t mp_time_localtime_get(void) {
