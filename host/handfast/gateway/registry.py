@@ -195,6 +195,7 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
         "certificates": [
             {
                 "sha256": row.sha256.hex(),
+                "spki_sha256": row.spki_sha256.hex(),
                 "serial": row.serial,
                 "kind": row.kind,
                 "state": row.state,
