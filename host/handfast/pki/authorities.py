@@ -79,10 +79,10 @@ def create_authorities(
     validate_trust_domain(trust_domain)
     if server_key_bits not in SERVER_KEY_BITS:
         raise UsageError(f"the server CA's key has 2048 or 3072 bits, not {server_key_bits}")
-    _refuse_existing(state)
-    state.create()
+    require_no_authorities(state)
     keys = _generate_keys(server_key_bits, progress or (lambda _: None))
     authorities = _certify(keys, datetime.now(UTC))
+    state.create()
     try:
         with _staged(state) as staging:
             for authority in authorities:
@@ -91,10 +91,23 @@ def create_authorities(
             write_atomically(staging.ca_settings, json.dumps(settings, indent=2).encode() + b"\n")
     except OSError as error:
         # Somebody else may have finished first: rename does not replace a folder that is not empty.
-        _refuse_existing(state)
+        require_no_authorities(state)
         raise EnvironmentProblem(
             f"cannot write the CAs into {state.ca}: {error.strerror}"
         ) from error
+
+
+def require_no_authorities(state: StateDir) -> None:
+    """Make sure that ``state`` has no CAs yet.
+
+    Raises:
+        Refused: it has; they are never replaced.
+    """
+    if state.ca.exists():
+        raise Refused(
+            f"there are CAs in {state.ca} already, and every device trusts them: "
+            "choose another folder with --dir, or move this one away"
+        )
 
 
 def load_authority(state: StateDir, name: str, passphrase: bytes) -> Authority:
@@ -143,14 +156,6 @@ def load_trust_domain(state: StateDir) -> str:
 
 
 # Making
-
-
-def _refuse_existing(state: StateDir) -> None:
-    if state.ca.exists():
-        raise Refused(
-            f"there are CAs in {state.ca} already, and every device trusts them: "
-            "choose another folder with --dir, or move this one away"
-        )
 
 
 def _generate_keys(server_key_bits: int, progress: Progress) -> dict[str, AuthorityKey]:

@@ -61,6 +61,11 @@ def integer(value: int) -> bytes:
     return tlv(INTEGER, value.to_bytes(size, "big", signed=True))
 
 
+def octets(content: bytes) -> bytes:
+    """Return an OCTET STRING."""
+    return tlv(OCTET_STRING, content)
+
+
 def oid(dotted: str) -> bytes:
     """Return an OBJECT IDENTIFIER, for instance of ``"2.5.4.3"``."""
     first, second, *rest = map(int, dotted.split("."))

@@ -170,7 +170,7 @@ def _token(info: bytes, key: rsa.RSAPrivateKey, signer: _Signer, with_certificat
     attributes = der.set_of(
         (
             _attribute(_CONTENT_TYPE, _TST_INFO),
-            _attribute(_MESSAGE_DIGEST, _octets(hashlib.sha256(info).digest())),
+            _attribute(_MESSAGE_DIGEST, der.octets(hashlib.sha256(info).digest())),
             signer.signing_certificate,
         )
     )
@@ -182,12 +182,12 @@ def _token(info: bytes, key: rsa.RSAPrivateKey, signer: _Signer, with_certificat
         # Signed as the SET that they are, sent under the tag [0] (RFC 5652 §5.4).
         b"\xa0" + attributes[1:],
         _RSA_ALGORITHM,
-        _octets(signature),
+        der.octets(signature),
     )
     signed_data = der.sequence(
         der.integer(3),
         der.set_of([_SHA256_ALGORITHM]),
-        der.sequence(_TST_INFO, der.context(0, _octets(info))),
+        der.sequence(_TST_INFO, der.context(0, der.octets(info))),
         signer.certificates if with_certificates else b"",
         der.set_of([signer_info]),
     )
@@ -200,7 +200,7 @@ def _signer(leaf: x509.Certificate, chain: tuple[x509.Certificate, ...]) -> _Sig
     issuer, serial = leaf.issuer.public_bytes(), der.integer(leaf.serial_number)
     # ESSCertIDv2 leaves its hash algorithm out: SHA-256 is the default (RFC 5035 §4).
     certificate_id = der.sequence(
-        _octets(hashlib.sha256(encoded[0]).digest()),
+        der.octets(hashlib.sha256(encoded[0]).digest()),
         der.sequence(der.sequence(der.context(4, issuer)), serial),
     )
     return _Signer(
@@ -214,7 +214,3 @@ def _signer(leaf: x509.Certificate, chain: tuple[x509.Certificate, ...]) -> _Sig
 
 def _attribute(kind: bytes, value: bytes) -> bytes:
     return der.sequence(kind, der.set_of([value]))
-
-
-def _octets(content: bytes) -> bytes:
-    return der.tlv(der.OCTET_STRING, content)

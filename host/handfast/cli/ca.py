@@ -1,0 +1,149 @@
+"""``handfast ca``: make and show the certificate authorities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from handfast.pki.authorities import (
+    SERVER_KEY_BITS,
+    create_authorities,
+    load_certificates,
+    load_trust_domain,
+    require_no_authorities,
+)
+from handfast.pki.keystore import passphrase
+from handfast.pki.names import validate_trust_domain
+from handfast.pki.profiles import AUTHORITY_NAMES
+from handfast.state import StateDir
+
+_folder_option = click.option(
+    "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="State folder."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group()
+def command() -> None:
+    """Make and show the certificate authorities."""
+
+
+@command.command("init")
+@_folder_option
+@click.option(
+    "--trust-domain",
+    default="handfast.local",
+    show_default=True,
+    help="Stands in the URI of every device.",
+)
+@click.option(
+    "--server-key-bits",
+    type=click.Choice([str(bits) for bits in SERVER_KEY_BITS]),
+    default=str(SERVER_KEY_BITS[0]),
+    show_default=True,
+    help="RSA key of the server CA; boards work harder on the longer one.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Its first line encrypts the CA keys.",
+)
+@_json_option
+def init_command(
+    folder: Path | None,
+    trust_domain: str,
+    server_key_bits: str,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the root CA and the device, factory, server and admin CAs below it.
+
+    The passphrase comes from --passphrase-file, $HANDFAST_PASSPHRASE,
+    $HANDFAST_PASSPHRASE_FILE or a question. CAs that exist are never replaced.
+    """
+    state = StateDir.choose(folder)
+    # What can be refused is refused before anybody types a passphrase.
+    validate_trust_domain(trust_domain)
+    require_no_authorities(state)
+    secret = passphrase("Passphrase for the CA keys", file=passphrase_file, confirm=True)
+    with _progress() as progress:
+        task = progress.add_task("making keys", total=len(AUTHORITY_NAMES))
+        create_authorities(
+            state,
+            secret,
+            trust_domain=trust_domain,
+            progress=lambda _: progress.advance(task),
+            server_key_bits=int(server_key_bits),
+        )
+    _show(state, as_json)
+
+
+@command.command("show")
+@_folder_option
+@_json_option
+def show_command(folder: Path | None, as_json: bool) -> None:
+    """Show the CAs and what each may issue; needs no passphrase."""
+    _show(StateDir.choose(folder), as_json)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _show(state: StateDir, as_json: bool) -> None:
+    trust_domain = load_trust_domain(state)
+    rows = [_facts(state, *item) for item in load_certificates(state).items()]
+    if as_json:
+        click.echo(json.dumps({"trust_domain": trust_domain, "authorities": rows}, indent=2))
+        return
+    console = Console()
+    console.print(f"trust domain [bold]{trust_domain}[/bold], CAs in {state.ca}")
+    for row in rows:
+        table = Table(title=row["name"], title_justify="left", show_header=False, box=None)
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for fact, value in row.items():
+            if fact != "name":
+                shown = ", ".join(value) if isinstance(value, list) else value
+                table.add_row(fact.replace("_", " "), shown)
+        console.print(table)
+
+
+def _facts(state: StateDir, name: str, certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subject": certificate.subject.rfc4514_string(),
+        "key": _describe(certificate.public_key()),
+        "serial": f"{certificate.serial_number:x}",
+        "not_before": f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "not_after": f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "may_issue": _may_issue(certificate),
+        "path": str(state.ca_certificate(name)),
+    }
+
+
+def _may_issue(certificate: x509.Certificate) -> list[str]:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return ["issuing CAs"]
+    return [usage._name for usage in usages]
+
+
+def _describe(key: object) -> str:
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA-{key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "P-256" if isinstance(key.curve, ec.SECP256R1) else key.curve.name
+    return type(key).__name__
