@@ -141,6 +141,7 @@ def provision(
         config = _config(trust, named, kept, ntp_host, ntp_port, telemetry_interval_s)
         pushed = _copy(link, config, trust, tell)
         tell("make and certify the key", 0)
+        link.soft_reset()  # the new boot.py and library, and a heap in one piece
         holds = _holdings(link)
         if reseed or not holds.seed:
             seed = base64.b64encode(secrets.token_bytes(_SEED_BYTES)).decode()
