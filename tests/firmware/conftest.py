@@ -1,9 +1,8 @@
 """The device library's pure modules run on CPython too: `import mtls` finds firmware/mtls."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,7 @@ from handfast.resources import firmware_dir
 
 sys.path.insert(0, str(firmware_dir()))
 
-DEVICE_SCRIPTS = Path(__file__).parent / "device"
-
-
-def interpreter_environment() -> dict[str, str]:
-    """What the simulator needs to run as a plain interpreter with the library in reach."""
-    return {**os.environ, "MICROPYPATH": f".frozen:{firmware_dir()}"}
+from device_interpreter import run_script  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -29,24 +23,7 @@ def micropython() -> Path:
 
 @pytest.fixture(params=["cpython", "micropython"])
 def run_device(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[str]]:
-    """Runs a script of tests/firmware/device with arguments, and gives the lines it prints."""
-    program = sys.executable
-    environment = {**os.environ, "PYTHONPATH": str(firmware_dir())}
-    if request.param == "micropython":
-        program = str(request.getfixturevalue("micropython"))
-        environment = interpreter_environment()
-
-    def run(script: str, *arguments: str) -> list[str]:
-        done = subprocess.run(
-            [program, str(DEVICE_SCRIPTS / script), *arguments],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
-
-    return run
+    """Runs a script of tests/firmware/device, its arguments relative to tmp_path."""
+    on_board = request.param == "micropython"
+    interpreter = request.getfixturevalue("micropython") if on_board else None
+    return partial(run_script, interpreter, cwd=tmp_path)

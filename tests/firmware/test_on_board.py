@@ -8,11 +8,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from conftest import DEVICE_SCRIPTS, interpreter_environment
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from device_interpreter import DEVICE_SCRIPTS, micropython_environment, run_script
 from device_pki import (
     IMPRINT,
     NONCE,
@@ -81,13 +81,7 @@ def facts(certificate: x509.Certificate) -> dict[str, object]:
 
 
 def test_board_clock_is_set_in_unix_seconds(micropython, tmp_path):
-    subprocess.run(
-        [micropython, DEVICE_SCRIPTS / "board_clock.py"],
-        env=interpreter_environment(),
-        cwd=tmp_path,
-        check=True,
-        timeout=60,
-    )
+    run_script(micropython, "board_clock.py", cwd=tmp_path)
 
 
 def test_board_shakes_hands_by_the_key_it_made(micropython, tmp_path):
@@ -103,7 +97,7 @@ def test_board_shakes_hands_by_the_key_it_made(micropython, tmp_path):
         thread = threading.Thread(target=echo_once, args=(listener, seen))
         board = subprocess.Popen(
             [micropython, DEVICE_SCRIPTS / "key_in_tls.py", str(tmp_path / "board"), str(port)],
-            env=interpreter_environment(),
+            env=micropython_environment(),
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -162,7 +156,7 @@ def test_importing_der_loads_nothing_heavy(micropython, tmp_path):
     program = "import mtls.der, sys; print(sorted(m for m in sys.modules if m[:4] == 'mtls'))"
     done = subprocess.run(
         [micropython, "-c", program],
-        env=interpreter_environment(),
+        env=micropython_environment(),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,0 +1,37 @@
+"""Runs the scripts of tests/firmware/device: on CPython, and on the simulator's MicroPython."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from handfast.resources import firmware_dir
+
+DEVICE_SCRIPTS = Path(__file__).parent / "device"
+
+
+def cpython_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(firmware_dir())}
+
+
+def micropython_environment() -> dict[str, str]:
+    """What the simulator needs to run as a plain interpreter with the library in reach."""
+    return {**os.environ, "MICROPYPATH": f".frozen:{firmware_dir()}"}
+
+
+def run_script(interpreter: Path | None, script: str, *arguments: str, cwd: Path) -> list[str]:
+    """Run a device script on that MicroPython, or on this Python, and give the lines it prints."""
+    environment = micropython_environment() if interpreter else cpython_environment()
+    done = subprocess.run(
+        [interpreter or sys.executable, str(DEVICE_SCRIPTS / script), *arguments],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
