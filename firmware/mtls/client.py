@@ -181,10 +181,10 @@ class Session:
         return response
 
     def _attempt(self, method, head):
-        self.connect()
-        self._connection.extend(self.timeout_ms)
         parser = ResponseParser(method)
         try:
+            self.connect()
+            self._connection.extend(self.timeout_ms)
             exchange(self._connection, head, None, parser)
         except OSError as error:
             self.close()
@@ -197,7 +197,7 @@ class Session:
             raise
         except MemoryError:
             self.close()
-            raise OutOfMemory("not enough heap for the response: free some")
+            raise OutOfMemory("not enough heap for a request: free some")
         except BaseException:
             self.close()
             raise

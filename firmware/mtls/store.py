@@ -119,14 +119,16 @@ class Store:
 
     def _read(self, name):
         """Return the file's bytes, or None when it is absent or too big to be ours."""
+        path = self._path(name)
         try:
-            with open(self._path(name), "rb") as file:
-                data = file.read(_MAX_FILE_BYTES + 1)
+            if os.stat(path)[6] > _MAX_FILE_BYTES:
+                return None
+            with open(path, "rb") as file:
+                return file.read()
         except OSError as error:
             if error.errno == _ENOENT:
                 return None
-            raise StoreDamaged("cannot read " + self._path(name), error.errno)
-        return data if len(data) <= _MAX_FILE_BYTES else None
+            raise StoreDamaged("cannot read " + path, error.errno)
 
     def _write(self, name, data):
         path = self._path(name)
