@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
 from handfast.gateway.server import build_context
@@ -126,9 +127,12 @@ class OwnLeaves:
     def respond(self, query_der: bytes, *, now: datetime) -> bytes:
         """Sign the time (RFC 3161); always a valid answer, maybe a rejection."""
         leaf = self._current().time_stamp
+        key = leaf.private_key
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError("boards verify time stamps by RSA only")
         return respond(
             query_der,
-            key=leaf.private_key,
+            key=key,
             leaf=leaf.certificate,
             chain=[self._authority.certificate],
             now=now,

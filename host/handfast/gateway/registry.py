@@ -87,9 +87,12 @@ class Registry:
         """Remember that a device made a request now."""
         self._last_seen[device_id] = self.clock()
 
-    async def write_last_seen(self) -> None:
-        """Make the times of :meth:`saw` durable, and forget what has expired."""
+    def forget_expired(self) -> None:
+        """Drop from memory what ended a while ago; the database keeps it."""
         self.view.forget_expired(self.clock() - _REMEMBER_EXPIRED_S)
+
+    async def write_last_seen(self) -> None:
+        """Make the times of :meth:`saw` durable."""
         if self._last_seen:
             seen, self._last_seen = self._last_seen, {}
             await self.write(lambda tx: store_last_seen(tx, seen))

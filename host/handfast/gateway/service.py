@@ -31,6 +31,7 @@ from handfast.state import StateDir
 
 _STOP_GRACE_S = 5.0
 _LAST_SEEN_EVERY_S = 5.0
+_FORGET_EVERY_S = 60.0
 _ISSUING = ("device", "factory", "server")
 
 
@@ -126,6 +127,7 @@ async def serve(
         stack.push_async_callback(server.stop, grace_s=_STOP_GRACE_S)
         await stack.enter_async_context(_in_background(leaves.keep_fresh()))
         await stack.enter_async_context(_in_background(_keep_last_seen(registry)))
+        await stack.enter_async_context(_in_background(_forget_expired(registry)))
         on_ready(stack.enter_context(_announced(state, gateway.urls)))
         log.info("gateway_ready", **gateway.urls)
         await stop.wait()
@@ -239,6 +241,12 @@ async def _keep_last_seen(registry: Registry) -> None:
         await asyncio.sleep(_LAST_SEEN_EVERY_S)
         with contextlib.suppress(Problem):
             await registry.write_last_seen()
+
+
+async def _forget_expired(registry: Registry) -> None:
+    while True:
+        await asyncio.sleep(_FORGET_EVERY_S)
+        registry.forget_expired()
 
 
 def _close_device(server: Server, registry: Registry, device_id: str) -> int:

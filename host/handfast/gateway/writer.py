@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from handfast.gateway import schema
@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 _MOST_A_BATCH = 128
 _MOST_QUEUED = 4096
+# A device that is refused over and over must not fill the disk.
+_MOST_AUDIT_ROWS = 1_000_000
+_PRUNE_AUDIT_EVERY = 1000
 
 
 @dataclass(slots=True)
@@ -40,8 +43,13 @@ class Transaction:
 
     def audit(self, event: str, device_id: str | None, detail: str = "") -> None:
         """Record something an administrator will ask about later; never a secret."""
+        audit = schema.audit
         row = {"at": self.now, "event": event, "device_id": device_id, "detail": detail}
-        self.connection.execute(insert(schema.audit), row)
+        added = self.connection.execute(
+            insert(audit).values(row).returning(audit.c.id)
+        ).scalar_one()
+        if added % _PRUNE_AUDIT_EVERY == 0:
+            self.connection.execute(delete(audit).where(audit.c.id <= added - _MOST_AUDIT_ROWS))
 
 
 Operation = Callable[[Transaction], T]

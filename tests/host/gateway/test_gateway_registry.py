@@ -158,7 +158,7 @@ def test_expired_certificates_leave_the_memory(tmp_path: Path) -> None:
             await registry.write(enrol)
             assert len(registry.view.certificates) == 1
             clock.now += 60 + 3601
-            await registry.write_last_seen()
+            registry.forget_expired()
             assert registry.view.certificates == {}
 
     asyncio.run(main())
