@@ -14,7 +14,9 @@ from handfast.lab.demo.run import DemoOptions, run_demo
 
 
 @click.command()
-@click.option("--boards", default=3, show_default=True, type=click.IntRange(1, 200), help="How many.")
+@click.option(
+    "--boards", default=3, show_default=True, type=click.IntRange(1, 200), help="How many."
+)
 @click.option(
     "--board",
     "profile",
@@ -52,9 +54,7 @@ def command(
     enrol, call and renew, tries to get in without right, and revokes them. Exits 1 if any
     check fails.
     """
-    options = DemoOptions(
-        boards=boards, profile=profile, lifetime_s=lifetime_s, keep_dir=keep_dir
-    )
+    options = DemoOptions(boards=boards, profile=profile, lifetime_s=lifetime_s, keep_dir=keep_dir)
     screen = Screen(Console())
     report = run_demo(options, screen)
     if json_file is not None:

@@ -1,4 +1,4 @@
-"""Clients that must be turned away: each tries one GET on the API listener, over its own connection."""
+"""Clients that must be turned away: each tries one GET, over a connection of its own."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from urllib.parse import urlsplit
 
 import httpx
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from handfast.lab.demo.keysearch import Identity
 from handfast.pki.authorities import Authority
 from handfast.pki.issue import issue_device_leaf
 
 _TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A private key and its certificate, as an attacker holds them."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,7 @@ class Outcome:
         return f"HTTP {self.status}" if self.status is not None else self.error
 
 
-def foreign_credential(genuine: Authority, *, device_id: str, trust_domain: str) -> Credential:
+def foreign_identity(genuine: Authority, *, device_id: str, trust_domain: str) -> Identity:
     """Return a leaf from a CA of the attacker's own, with the names of the genuine one."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     real = genuine.certificate
@@ -59,7 +52,7 @@ def foreign_credential(genuine: Authority, *, device_id: str, trust_domain: str)
     )
     for extension in real.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
-    impostor = Authority(genuine.name, ca_key, builder.sign(ca_key, real.signature_hash_algorithm))
+    impostor = Authority(genuine.name, ca_key, builder.sign(ca_key, hashes.SHA256()))
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = issue_device_leaf(
         impostor,
@@ -70,15 +63,15 @@ def foreign_credential(genuine: Authority, *, device_id: str, trust_domain: str)
         lifetime_s=86_400,
         now=datetime.now(UTC),
     )
-    return Credential(key, leaf)
+    return Identity(key, leaf)
 
 
-def attempt(url: str, *, trust: x509.Certificate, credential: Credential | None) -> Outcome:
+def attempt(url: str, *, trust: x509.Certificate, identity: Identity | None) -> Outcome:
     """GET ``url`` over a connection of its own, with or without a client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=trust.public_bytes(serialization.Encoding.DER))
-    if credential is not None:
-        _load(context, credential)
+    if identity is not None:
+        _load(context, identity)
     try:
         with httpx.Client(verify=context, timeout=_TIMEOUT_S) as client:
             return Outcome(client.get(url).status_code, "")
@@ -86,18 +79,18 @@ def attempt(url: str, *, trust: x509.Certificate, credential: Credential | None)
         return Outcome(None, _short(error, urlsplit(url).netloc))
 
 
-def _load(context: ssl.SSLContext, credential: Credential) -> None:
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
     # The ssl module takes a client's key from a file only.
     with tempfile.TemporaryDirectory() as folder:
         pem = Path(folder) / "credential.pem"
         pem.touch(mode=0o600)
         pem.write_bytes(
-            credential.key.private_bytes(
+            identity.key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
                 serialization.NoEncryption(),
             )
-            + credential.certificate.public_bytes(serialization.Encoding.PEM)
+            + identity.certificate.public_bytes(serialization.Encoding.PEM)
         )
         context.load_cert_chain(pem)
 

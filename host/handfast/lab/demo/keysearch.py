@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 # RFC 5915 ECPrivateKey of P-256: version 1, then an OCTET STRING with the 32 bytes of the scalar.
 _EC_PRIVATE_KEY = re.compile(rb"\x30[\x31-\x7f]\x02\x01\x01\x04\x20(.{32})", re.DOTALL)
 _CURVE = ec.SECP256R1()
+_RECORD_MAGIC = b"HFS1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +102,40 @@ def plant(secret: bytes, folder: Path) -> dict[str, Path]:
         path.write_bytes(b"log line before " + disguise + b" and after\n")
         planted[form] = path
     return planted
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A private key and its certificate, as someone who holds both."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+
+def identities_in_flash(image: bytes) -> list[Identity]:
+    """Return every whole identity record in a raw flash image, oldest copies included.
+
+    The record is firmware/mtls/store.py's: ``HFS1``, then key and certificate, each behind its
+    length in two bytes, big-endian.
+    """
+    found: dict[bytes, Identity] = {}
+    for match in re.finditer(_RECORD_MAGIC, image):
+        key, after = _field(image, match.end())
+        certificate, _ = _field(image, after)
+        if key and certificate and (stolen := _identity(key, certificate)):
+            found[certificate] = stolen
+    return list(found.values())
+
+
+def _field(image: bytes, start: int) -> tuple[bytes, int]:
+    end = start + 2 + int.from_bytes(image[start : start + 2], "big")
+    return image[start + 2 : end], end
+
+
+def _identity(key_der: bytes, certificate_der: bytes) -> Identity | None:
+    try:
+        key = serialization.load_der_private_key(key_der, None)
+        certificate = x509.load_der_x509_certificate(certificate_der)
+    except ValueError:  # the magic stood there by chance, or the copy is torn
+        return None
+    return Identity(key, certificate) if isinstance(key, ec.EllipticCurvePrivateKey) else None

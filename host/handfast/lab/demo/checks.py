@@ -1,0 +1,217 @@
+"""What the demo promises, promise by promise; each function asks and says what it saw.
+
+A function returns one sentence about what it saw, or raises :class:`CheckFailed`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from handfast.admin_client import AdminClient
+from handfast.errors import CheckFailed
+from handfast.lab.demo.fleet import DemoBoard
+from handfast.lab.demo.intruders import Outcome, attempt
+from handfast.lab.demo.keysearch import (
+    Identity,
+    find_leaks,
+    identities_in_flash,
+    keys_in_flash,
+    plant,
+)
+
+# A board that wakes at its epoch shows seconds since power-on; a set clock shows decades.
+_JUST_WOKEN_S = 600
+# TSA times are whole seconds, and the line about it crosses a serial port.
+_CLOCK_TOLERANCE_S = 3
+_REVOKED = "urn:handfast:error:device-revoked"
+_REFUSED_WITHIN_S = 30.0
+_LOG_WITHIN_S = 5.0
+_POLL_S = 0.05
+
+
+def expect(condition: bool, otherwise: str) -> None:
+    """Fail the check, saying why, unless ``condition`` holds."""
+    if not condition:
+        raise CheckFailed(otherwise)
+
+
+def _boards(boards: Sequence[DemoBoard]) -> str:
+    return "1 board" if len(boards) == 1 else f"{len(boards)} boards"
+
+
+def all_telemetry(gateway: AdminClient, device_id: str) -> list[dict[str, Any]]:
+    """Return every stored telemetry row of a device, page by page."""
+    rows: list[dict[str, Any]] = []
+    while page := gateway.telemetry(device_id, after=rows[-1]["id"] if rows else 0):
+        rows += page
+    return rows
+
+
+def clocks_were_signed(boards: Sequence[DemoBoard]) -> str:
+    """Each board woke at its epoch and set its clock from a signed time stamp."""
+    worst = 0.0
+    for board in boards:
+        expect(0 <= board.woke_at < _JUST_WOKEN_S, f"{board.name} woke with {board.woke_at:.0f}")
+        first = board.console.wait_for_event("clock", timeout_s=1)
+        source = first.fields.get("source")
+        expect(source == "tsa", f"{board.name} has its time from {source}")
+        off = abs(float(first.fields["time"]) - first.line.at.timestamp())
+        expect(off <= _CLOCK_TOLERANCE_S, f"{board.name} is {off:.1f} s off")
+        worst = max(worst, off)
+    return f"{_boards(boards)} woke at their epoch; RFC 3161 time within {worst:.1f} s"
+
+
+def enrolled_with_own_keys(gateway: AdminClient, boards: Sequence[DemoBoard]) -> str:
+    """Each board's current leaf is for a key that is in its own flash and in no other's."""
+    owners: Counter[bytes] = Counter()
+    for board in boards:
+        events = board.enrolments()
+        expect(bool(events), f"{board.name} never enrolled")
+        expect(events[0].fields.get("by") == "token", f"{board.name} did not enrol by its token")
+        in_flash = {_fingerprint(i.certificate) for i in _identities(board)}
+        live = [c for c in gateway.device(board.name)["certificates"] if c["state"] == "current"]
+        ours = [c for c in live if c["kind"] == "ldevid"]
+        expect(len(ours) == 1, f"{board.name} has {len(ours)} active leaves")
+        expect(ours[0]["sha256"] in in_flash, f"{board.name} has no key for its active leaf")
+        owners.update(key.spki for key in keys_in_flash(board.board.flash_image.read_bytes()))
+    expect(max(owners.values()) == 1, "two boards hold the same key")
+    return f"{_boards(boards)}, {len(owners)} keys, each on one board only"
+
+
+def _identities(board: DemoBoard) -> list[Identity]:
+    return identities_in_flash(board.board.flash_image.read_bytes())
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def renewed_with_fresh_keys(gateway: AdminClient, boards: Sequence[DemoBoard], least: int) -> str:
+    """Each board renewed often enough, each time with another key."""
+    for board in boards:
+        renewals = len(board.renewals())
+        expect(renewals >= least, f"{board.name} renewed {renewals} times, not {least}")
+        leaves = [c for c in gateway.device(board.name)["certificates"] if c["kind"] == "ldevid"]
+        keys = {leaf["spki_sha256"] for leaf in leaves}
+        expect(len(leaves) > renewals, f"{board.name} has {len(leaves)} leaves in the registry")
+        expect(len(keys) == len(leaves), f"{board.name} used a key for two leaves")
+    total = sum(len(board.renewals()) for board in boards)
+    return f"{total} renewals, at least {least} a board, each with a fresh key"
+
+
+def lost_calls(gateway: AdminClient, boards: Sequence[DemoBoard]) -> tuple[int, int]:
+    """Return (calls acknowledged, calls lost).
+
+    Lost is a sequence number below the highest acknowledged one that was never acknowledged,
+    or one that was acknowledged and is not stored exactly once.
+    """
+    calls = lost = 0
+    for board in boards:
+        acknowledged = set(board.acknowledged())
+        stored = Counter(row["seq"] for row in all_telemetry(gateway, board.name))
+        due = range(min(acknowledged, default=0), max(acknowledged, default=-1) + 1)
+        calls += len(acknowledged)
+        lost += sum(1 for seq in due if seq not in acknowledged or stored[seq] != 1)
+    return calls, lost
+
+
+def no_call_was_lost(gateway: AdminClient, boards: Sequence[DemoBoard]) -> str:
+    """Every call was acknowledged and is stored exactly once, renewals or not."""
+    calls, lost = lost_calls(gateway, boards)
+    silent = [board.name for board in boards if not board.acknowledged()]
+    expect(not silent, f"no call ever came through from {', '.join(silent)}")
+    expect(lost == 0, f"{lost} of {calls} calls were lost")
+    return f"{calls} calls acknowledged and stored once each, none lost"
+
+
+def intruder_is_refused(
+    url: str, log: Path, *, trust: x509.Certificate, identity: Identity | None, reason: str
+) -> str:
+    """A client that must not get in does not, and the log says why."""
+    start = log.stat().st_size
+    outcome: Outcome = attempt(f"{url}/v1/ping", trust=trust, identity=identity)
+    expect(outcome.refused, f"it got in: {outcome}")
+    said = _wait_for_log(log, start, lambda line: reason in (line.get("reason"), line.get("slug")))
+    expect(said is not None, f"refused ({outcome}), but the log does not say {reason}")
+    return f"{outcome}; logged as {reason}"
+
+
+def _log_lines(log: Path, start: int) -> list[dict[str, Any]]:
+    with log.open("rb") as file:
+        file.seek(start)
+        whole = file.read().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _wait_for_log(
+    log: Path, start: int, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+    deadline = time.monotonic() + _LOG_WITHIN_S
+    while True:
+        found = next((line for line in _log_lines(log, start) if wanted(line)), None)
+        if found is not None or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL_S)
+
+
+def idevid_of(board: DemoBoard, device_ca: x509.Certificate) -> Identity:
+    """Return the factory identity that a copied flash chip would give away."""
+    for identity in _identities(board):
+        if identity.certificate.issuer != device_ca.subject:
+            return identity
+    raise CheckFailed(f"{board.name} has no IDevID in its flash")
+
+
+def revoked_within_one_request(
+    gateway: AdminClient, boards: Sequence[DemoBoard], log: Path
+) -> tuple[str, list[float]]:
+    """From the moment ``revoke`` returns, not one request of the device is answered.
+
+    Returns what was seen, and for each board the milliseconds that ``revoke`` took.
+    """
+    took_ms = []
+    for board in boards:
+        before = board.console.last_number
+        start = time.monotonic()
+        gateway.revoke(board.name)
+        took_ms.append((time.monotonic() - start) * 1000)
+        offset = log.stat().st_size
+        refused = board.console.wait_for_event("refused", _REFUSED_WITHIN_S, after=before)
+        kind = refused.fields.get("type", "")
+        expect(kind == _REVOKED, f"{board.name} was refused with {kind or 'no reason'}")
+        asked = [line for line in _log_lines(log, offset) if line.get("device_id") == board.name]
+        answered = [line for line in asked if line.get("event") == "request"]
+        served = [line for line in answered if int(line["status"]) < 400]
+        expect(bool(answered), f"{board.name} was refused, but no request is in the log")
+        expect(not served, f"{board.name} was served {len(served)} times after revoke")
+    return f"{_boards(boards)}, first request after revoke refused each time", took_ms
+
+
+def keys_stayed_on_their_boards(
+    boards: Sequence[DemoBoard], elsewhere: Iterable[Path], scratch: Path
+) -> str:
+    """No private key of a board is in any file but its flash image, and the search can find."""
+    keys = [k for b in boards for k in keys_in_flash(b.board.flash_image.read_bytes())]
+    expect(len(keys) >= 2 * len(boards), f"only {len(keys)} keys are in the flash images")
+    secrets = [key.scalar for key in keys]
+    files = [path for path in elsewhere if path.is_file() and not path.is_symlink()]
+    expect(bool(files), "there is nothing to search")
+    planted = plant(secrets[0], scratch)
+    found = {(leak.form, leak.path) for leak in find_leaks(secrets[:1], planted.values())}
+    missed = sorted(form for form, path in planted.items() if (form, path) not in found)
+    expect(not missed, f"the search is blind to a planted key as {', '.join(missed)}")
+    leaks = find_leaks(secrets, files)
+    expect(not leaks, "; ".join(f"a key stands as {leak.form} in {leak.path}" for leak in leaks))
+    size_kb = sum(path.stat().st_size for path in files) // 1024
+    return (
+        f"{len(keys)} keys looked for in {len(files)} files ({size_kb} KB): none; "
+        f"planted in {len(planted)} forms: all found"
+    )
