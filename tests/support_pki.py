@@ -10,7 +10,8 @@ import fcntl
 import shutil
 from pathlib import Path
 
-from handfast.pki.authorities import create_authorities
+from handfast.pki.authorities import Authority, create_authorities, load_authority
+from handfast.pki.profiles import AUTHORITY_NAMES
 from handfast.state import StateDir
 
 PASSPHRASE = b"test"
@@ -23,6 +24,11 @@ def make_state(folder: Path) -> StateDir:
     state.create()
     shutil.copytree(_shared(folder).ca, state.ca)
     return state
+
+
+def load_all(state: StateDir) -> dict[str, Authority]:
+    """Return every CA of a state folder from :func:`make_state`, by name."""
+    return {name: load_authority(state, name, PASSPHRASE) for name in AUTHORITY_NAMES}
 
 
 def _shared(folder: Path) -> StateDir:

@@ -12,7 +12,7 @@ from handfast.resources import firmware_dir
 
 sys.path.insert(0, str(firmware_dir()))
 
-from device_interpreter import run_script  # noqa: E402
+from device_interpreter import run_script
 
 
 @pytest.fixture(scope="session")

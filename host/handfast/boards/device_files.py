@@ -33,7 +33,7 @@ _READ_BYTES = 1536
 
 # Runs on the board. Short names: it is sent with each push.
 _HASHES = """
-import os
+import os as _o
 from hashlib import sha256 as _h
 from binascii import hexlify as _x
 _b = bytearray(512)
@@ -48,7 +48,7 @@ def _hash(p):
             h.update(m[:n])
 def _walk(d, see):
     try:
-        entries = list(os.ilistdir(d))
+        entries = list(_o.ilistdir(d))
     except OSError:
         return
     for e in entries:
@@ -59,12 +59,12 @@ def _walk(d, see):
             see(p)
 def _show(p):
     try:
-        print(_hash(p), os.stat(p)[6], p)
+        print(_hash(p), _o.stat(p)[6], p)
     except OSError:
         pass
 def _remove(p):
     try:
-        os.remove(p)
+        _o.remove(p)
     except OSError as e:
         if e.errno != 2:
             raise
@@ -83,7 +83,7 @@ def _open(p):
     for part in p.split('/')[1:-1]:
         d += '/' + part
         try:
-            os.mkdir(d)
+            _o.mkdir(d)
         except OSError as e:
             if e.errno != 17:
                 raise
@@ -103,7 +103,7 @@ def _done(p, h):
     if _hash(p + '.part') != h:
         _remove(p + '.part')
         raise ValueError('hash of ' + p)
-    os.rename(p + '.part', p)
+    _o.rename(p + '.part', p)
 def _drop(p):
     try:
         _f.close()
@@ -113,7 +113,7 @@ def _drop(p):
 """.replace("WINDOW_BITS", str(_WINDOW_BITS))
 
 _FORGET = (
-    "for _n in '_h _x _a _b _f _hash _walk _show _remove _see _open _raw _z _done _drop'.split():\n"
+    "for _n in '_o _h _x _a _b _f _hash _walk _show _remove _see _open _raw _z _done _drop'.split():\n"
     " globals().pop(_n, None)\n"
     "import gc\ngc.collect()\ndel _n, gc"
 )
@@ -155,14 +155,14 @@ def read_file(link: SerialLink, path: str) -> bytes | None:
     """Return the content of the file at ``path``, or None where there is none."""
     printed = link.exec(
         "from binascii import b2a_base64 as _a\n"
-        f"try:\n _f = open({path!r}, 'rb')\n"
+        f"_b = None\ntry:\n _f = open({path!r}, 'rb')\n"
         "except OSError as e:\n"
         " if e.errno != 2:\n  raise\n"
         " _f = None\n"
         f"while _f:\n _b = _f.read({_READ_BYTES})\n"
         " if not _b:\n  _f.close()\n  print('end')\n  break\n"
         " print(_a(_b).decode(), end='')\n"
-        "del _f, _a",
+        "del _f, _a, _b",
         _COMMAND_TIMEOUT_S,
     )
     if not printed:
@@ -227,8 +227,8 @@ def _survey(link: SerialLink, files: Mapping[str, bytes], folders: Sequence[str]
     commands = [f"_show({path!r})\n_remove({path + TEMPORARY_SUFFIX!r})" for path in alone]
     commands += [f"_walk({folder!r}, _see)" for folder in folders]
     printed = link.exec(
-        _HASHES + "\n".join(commands) + "\n_s = os.statvfs('/')\n"
-        "try:\n import deflate as _d\n _d = True\nexcept ImportError:\n _d = False\n"
+        _HASHES + "\n".join(commands) + "\n_s = _o.statvfs('/')\n"
+        "try:\n from deflate import DeflateIO as _d\n _d = True\nexcept ImportError:\n _d = False\n"
         "print('room', _s[0], _s[3], _d)\ndel _s, _d",
         _SURVEY_TIMEOUT_S,
     )
@@ -343,6 +343,6 @@ def _remove(link: SerialLink, paths: Sequence[str]) -> None:
     folders = sorted({path.rpartition("/")[0] for path in paths}, reverse=True)
     commands = [f"_remove({path!r})" for path in paths]
     commands += [
-        f"try:\n os.rmdir({folder!r})\nexcept OSError:\n pass" for folder in folders if folder
+        f"try:\n _o.rmdir({folder!r})\nexcept OSError:\n pass" for folder in folders if folder
     ]
     link.exec("\n".join(commands), _COMMAND_TIMEOUT_S)

@@ -7,7 +7,6 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 from cryptography import x509
@@ -76,7 +75,7 @@ def attempt(url: str, *, trust: x509.Certificate, identity: Identity | None) -> 
         with httpx.Client(verify=context, timeout=_TIMEOUT_S) as client:
             return Outcome(client.get(url).status_code, "")
     except (httpx.TransportError, ssl.SSLError, OSError) as error:
-        return Outcome(None, _short(error, urlsplit(url).netloc))
+        return Outcome(None, _short(error))
 
 
 def _load(context: ssl.SSLContext, identity: Identity) -> None:
@@ -95,6 +94,7 @@ def _load(context: ssl.SSLContext, identity: Identity) -> None:
         context.load_cert_chain(pem)
 
 
-def _short(error: BaseException, where: str) -> str:
-    text = str(error).split("(_ssl")[0].strip() or type(error).__name__
-    return f"{text} ({where})" if where not in text else text
+def _short(error: BaseException) -> str:
+    """Return what OpenSSL says of the alert, without its code names and line numbers."""
+    text = str(error).split("(_ssl")[0].partition("]")[2] or str(error)
+    return text.strip() or type(error).__name__
