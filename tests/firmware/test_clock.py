@@ -1,0 +1,199 @@
+"""The device's clock: the calendar, epochs, and what is believed when."""
+# ruff: noqa: ARG001  (the board fixture stands in for the modules that the clock imports)
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mtls import clock
+from mtls.errors import ClockNotSet, Untrusted
+
+T = 1795492904
+END = T + 86400
+
+
+@given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)))
+def test_calendar_agrees_with_python(moment):
+    moment = moment.replace(microsecond=0, tzinfo=UTC)
+    unix = round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1))
+    assert clock.to_unix(*moment.timetuple()[:6]) == unix
+    assert clock.to_civil(unix) == (*moment.timetuple()[:6], moment.weekday())
+
+
+class StoreModel:
+    """What the clock needs of the store."""
+
+    def __init__(self, floor=0):
+        self.floor = floor
+        self.writes = 0
+
+    def read_floor(self):
+        return self.floor
+
+    def write_floor(self, seconds):
+        self.floor = seconds
+        self.writes += 1
+
+
+@pytest.fixture(params=[1970, 2000])
+def board(request, monkeypatch):
+    """A board's time and machine modules, with the epoch that its port has."""
+    state = SimpleNamespace(unix=clock.to_unix(request.param, 1, 1), set_to=None)
+    epoch = clock.to_unix(request.param, 1, 1)
+
+    class RTC:
+        def datetime(self, fields):
+            state.set_to = fields
+            year, month, day, _, hour, minute, second, _ = fields
+            state.unix = clock.to_unix(year, month, day, hour, minute, second)
+
+    machine = ModuleType("machine_model")
+    machine.RTC = RTC
+    monkeypatch.setitem(sys.modules, "machine", machine)
+    board_time = SimpleNamespace(
+        time=lambda: state.unix - epoch, gmtime=lambda t: time.gmtime(t + epoch)
+    )
+    monkeypatch.setattr(clock, "time", board_time)
+    return state
+
+
+def test_time_is_set_and_read_in_unix_seconds(board):
+    clock.set_time(T)
+    assert clock.now() == T
+    moment = datetime.fromtimestamp(T, UTC)
+    assert board.set_to == (*moment.timetuple()[:3], moment.weekday(), *moment.timetuple()[3:6], 0)
+    assert clock.from_board(clock.to_board(T)) == T
+
+
+def test_new_board_believes_nothing(board):
+    mine = clock.Clock(StoreModel())
+    assert not mine.believable
+    assert mine.source is None
+    assert mine.floor() == clock.BUILD_TIME
+    with pytest.raises(ClockNotSet):
+        mine.require()
+
+
+def test_signed_time_sets_the_clock_and_leaves_the_floor(board):
+    store = StoreModel(T - 10)
+    mine = clock.Clock(store)
+    mine.accept_signed(T)
+    assert (mine.believable, mine.source, mine.require()) == (True, "tsa", T)
+    assert mine.floor() == T - 10
+    assert store.writes == 0
+
+
+def test_signed_time_below_the_floor_is_refused(board):
+    mine = clock.Clock(StoreModel(T))
+    with pytest.raises(Untrusted):
+        mine.accept_signed(T - 1)
+    assert not mine.believable
+    assert clock.now() != T - 1
+
+
+@pytest.mark.parametrize(
+    ("hint", "not_after", "taken"),
+    [
+        (T, END, True),
+        (END, END, True),
+        (T - 1, END, False),
+        (END + 1, END, False),
+        (T, None, False),
+    ],
+)
+def test_hint_is_taken_between_floor_and_leaf_end_only(board, hint, not_after, taken):
+    store = StoreModel(T)
+    mine = clock.Clock(store)
+    before = clock.now()
+    assert mine.accept_hint(hint, not_after) is taken
+    assert mine.believable is taken
+    assert clock.now() == (hint if taken else before)
+    assert mine.source == ("ntp" if taken else None)
+    assert mine.floor() == T
+    assert store.writes == 0
+
+
+def test_hint_never_replaces_signed_time(board):
+    mine = clock.Clock(StoreModel())
+    mine.accept_signed(T)
+    assert not mine.accept_hint(T + 50, END)
+    assert clock.now() == T
+    assert mine.source == "tsa"
+
+
+def test_signed_time_replaces_a_hint(board):
+    mine = clock.Clock(StoreModel())
+    assert mine.accept_hint(T + 50, END)
+    mine.accept_signed(T)
+    assert (clock.now(), mine.source) == (T, "tsa")
+
+
+def test_floor_does_not_rise_under_a_hinted_time(board):
+    store = StoreModel(T)
+    mine = clock.Clock(store)
+    mine.accept_hint(END, END)
+    mine.raise_floor(END, END)
+    assert mine.floor() == T
+    assert store.writes == 0
+
+
+def test_floor_rises_after_a_handshake_under_signed_time_and_survives(board):
+    store = StoreModel()
+    mine = clock.Clock(store)
+    mine.accept_signed(T)
+    mine.raise_floor(T, END)
+    assert mine.floor() == T
+    assert clock.Clock(store).floor() == T
+
+
+def test_floor_never_rises_beyond_the_leafs_end(board):
+    store = StoreModel()
+    mine = clock.Clock(store)
+    mine.accept_signed(END + 10**9)
+    mine.raise_floor(END + 10**9, END)
+    assert mine.floor() == END
+
+
+def test_floor_never_falls(board):
+    mine = clock.Clock(StoreModel(END))
+    mine.accept_signed(END)
+    mine.raise_floor(T, END)
+    assert mine.floor() == END
+
+
+def test_floor_costs_one_write_an_hour(board):
+    store = StoreModel()
+    mine = clock.Clock(store)
+    mine.accept_signed(T)
+    for t in range(T, T + 7200, 60):
+        mine.raise_floor(t, END)
+    assert mine.floor() == T + 7140
+    assert store.writes == 2
+    assert store.floor == T + 3600
+
+
+def test_own_leaf_is_a_floor_for_this_boot(board):
+    store = StoreModel()
+    mine = clock.Clock(store)
+    mine.note_not_before(T)
+    assert mine.floor() == T
+    with pytest.raises(Untrusted):
+        mine.accept_signed(T - 1)
+    assert store.writes == 0
+
+
+@pytest.mark.parametrize(
+    ("running", "not_after", "taken"),
+    [(T, END, True), (T - 1, END, False), (END + 1, END, False), (T, None, False)],
+)
+def test_running_clock_is_a_hint_like_any_other(board, running, not_after, taken):
+    mine = clock.Clock(StoreModel(T))
+    board.unix = running
+    assert mine.accept_running(not_after) is taken
+    assert mine.believable is taken
+    assert mine.source == ("rtc" if taken else None)
+    assert board.set_to is None
