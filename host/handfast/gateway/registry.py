@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,23 +53,22 @@ class Registry:
         """
         engine = schema.open_engine(path)
         try:
+            # SQLite gives its other files the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             view = await asyncio.to_thread(_prepare, engine, path, clock())
-        except DBAPIError as error:
+        except (DBAPIError, OSError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error.strerror
             raise EnvironmentProblem(
-                f"the registry {path} cannot be opened: {error.orig}; check the disk and the "
+                f"the registry {path} cannot be opened: {reason}; check the disk and the "
                 "folder's permissions, or restore the file from a backup"
             ) from error
         return cls(engine, view, Writer(engine, view, clock=clock), clock)
 
     async def close(self) -> None:
         """Write what is queued and close the database."""
-        try:
-            await self.write_last_seen()
-        except Problem:
-            pass  # only times of requests are lost
-        finally:
-            await self._writer.close()
-            self._engine.dispose()
+        await self.write_last_seen()
+        await self._writer.close()
+        self._engine.dispose()
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Run an operation; see :meth:`handfast.gateway.writer.Writer.submit`."""
@@ -92,10 +92,14 @@ class Registry:
         self.view.forget_expired(self.clock() - _REMEMBER_EXPIRED_S)
 
     async def write_last_seen(self) -> None:
-        """Make the times of :meth:`saw` durable."""
-        if self._last_seen:
-            seen, self._last_seen = self._last_seen, {}
+        """Make the times of :meth:`saw` durable; on a full disk they wait for the next time."""
+        if not self._last_seen:
+            return
+        seen, self._last_seen = self._last_seen, {}
+        try:
             await self.write(lambda tx: store_last_seen(tx, seen))
+        except Problem:
+            self._last_seen = seen | self._last_seen
 
     # Reading for administrators
 

@@ -23,7 +23,6 @@ from handfast.gateway.app import build_app
 from handfast.gateway.context import Gateway
 from handfast.gateway.log import close_log, open_log
 from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
-from handfast.gateway.problems import Problem
 from handfast.gateway.registry import Registry
 from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
 from handfast.pki.authorities import load_authority, load_certificates, load_trust_domain
@@ -94,7 +93,8 @@ async def serve(
         state.create_gateway()
         stack.enter_context(_only_gateway(state))
         state.gateway_ready.unlink(missing_ok=True)  # a killed gateway's
-        log = _open_log(state.gateway_log)
+        with _writable(state.gateway_log):
+            log = open_log(state.gateway_log)
         stack.callback(close_log, log)
         registry = await Registry.open(state.registry, clock=clock)
         stack.push_async_callback(registry.close)
@@ -183,7 +183,7 @@ def _bind_admin(path: Path) -> Iterator[socket.socket]:
         # Nobody may connect between bind and chmod, so the mode is set by the umask.
         before = os.umask(0o177)
         try:
-            with reachable_socket(path) as address:
+            with _writable(path), reachable_socket(path) as address:
                 bound.bind(address)
         finally:
             os.umask(before)
@@ -198,7 +198,8 @@ def _bind_admin(path: Path) -> Iterator[socket.socket]:
 @contextmanager
 def _only_gateway(state: StateDir) -> Iterator[None]:
     """Hold the folder's lock; the kernel drops it however this process ends."""
-    handle = os.open(state.gateway_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _writable(state.gateway_lock):
+        handle = os.open(state.gateway_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,7 +219,8 @@ def _only_gateway(state: StateDir) -> Iterator[None]:
 @contextmanager
 def _announced(state: StateDir, urls: dict[str, str]) -> Iterator[dict[str, Any]]:
     ready = {"pid": os.getpid(), **urls}
-    write_atomically(state.gateway_ready, json.dumps(ready).encode() + b"\n")
+    with _writable(state.gateway_ready):
+        write_atomically(state.gateway_ready, json.dumps(ready).encode() + b"\n")
     try:
         yield ready
     finally:
@@ -239,8 +241,7 @@ async def _in_background(work: Any) -> AsyncIterator[None]:
 async def _keep_last_seen(registry: Registry) -> None:
     while True:
         await asyncio.sleep(_LAST_SEEN_EVERY_S)
-        with contextlib.suppress(Problem):
-            await registry.write_last_seen()
+        await registry.write_last_seen()
 
 
 async def _forget_expired(registry: Registry) -> None:
@@ -261,12 +262,13 @@ def _close_device(server: Server, registry: Registry, device_id: str) -> int:
     return server.close_connections(is_theirs)
 
 
-def _open_log(path: Path) -> Any:
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
     try:
-        return open_log(path)
+        yield
     except OSError as error:
         raise EnvironmentProblem(
-            f"the log {path} cannot be written: {error.strerror}; check the disk and permissions"
+            f"{path} cannot be written: {error.strerror}; check the disk and permissions"
         ) from error
 
 

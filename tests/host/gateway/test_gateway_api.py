@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cryptography import x509
 from gateway_kit import Requester
 from gateway_rig import Peer, Rig, certificate_of, open_rig, slug_of
 
+from handfast.gateway.writer import Transaction
 from handfast.pki.authorities import Authority
 
 Run = Callable[[Callable[[Rig], Awaitable[None]]], None]
@@ -66,6 +68,23 @@ def test_telemetry_is_stored_once_and_can_be_read_by_an_administrator(run: Run) 
         ]
         later = await rig.admin("GET", f"devices/a/telemetry?after={rows[0]['id']}")
         assert [row["seq"] for row in later.json()["rows"]] == [2]
+
+    run(work)
+
+
+def test_a_full_disk_is_answered_with_try_again_later(run: Run) -> None:
+    def limit(tx: Transaction, pages: int) -> None:
+        tx.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    async def work(rig: Rig) -> None:
+        leaf = await rig.enrolled()
+        await rig.gateway.registry.write(partial(limit, pages=1))
+        large = ROW | {"values": {"x": "y" * 60_000}}
+        assert await send(rig, leaf, large) == (503, "too-busy")
+        assert (await rig.admin("GET", "devices/a/telemetry")).json() == {"rows": []}
+        assert (await rig.ping(leaf)).status_code == 200
+        await rig.gateway.registry.write(partial(limit, pages=1_000_000))
+        assert await send(rig, leaf, large) == (200, {"stored": True})
 
     run(work)
 

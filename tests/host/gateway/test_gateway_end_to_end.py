@@ -185,7 +185,8 @@ def test_secrets_are_for_the_owner_only_and_not_in_the_log(live: Live) -> None:
     token = live.admin.create_token("discreet", lifetime_s=60)["token"]
     live.enrol("discreet", Requester.new(), token=token)
     live.logged(event="request", device_id="discreet")
-    for path in (live.state.gateway_log, live.state.gateway_lock, live.state.admin_socket):
+    state = live.state
+    for path in (state.gateway_log, state.gateway_lock, state.admin_socket, state.registry):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(live.state.gateway.stat().st_mode) == 0o700
     files = [p for p in live.state.gateway.rglob("*") if p.is_file()]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from gateway_kit import Clock
+from OpenSSL import SSL
+
+from handfast.errors import UsageError
+from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
+from handfast.gateway.rows import spki_sha256
+from handfast.gateway.service import GatewaySettings
+from handfast.pki.authorities import Authority
+from handfast.state import StateDir
+
+PLAN = ContextPlan((), "none")
+
+
+def own_leaves(server: Authority, clock: Clock, *, lifetime_s: int = MAX_LIFETIME_S) -> OwnLeaves:
+    log = structlog.wrap_logger(structlog.ReturnLogger())
+    return OwnLeaves(server, ["localhost"], lifetime_s=lifetime_s, clock=clock, log=log)
+
+
+async def until(condition: asyncio.Event) -> None:
+    await asyncio.wait_for(condition.wait(), 20)
+
+
+def test_leaves_are_renewed_at_two_thirds_of_life_and_swapped_in(
+    authorities: dict[str, Authority],
+) -> None:
+    async def main() -> None:
+        clock = Clock(datetime.now(UTC).timestamp())
+        leaves = own_leaves(authorities["server"], clock, lifetime_s=3000)
+        swapped: list[SSL.Context] = []
+        happened = asyncio.Event()
+
+        def swap(context: SSL.Context) -> None:
+            swapped.append(context)
+            happened.set()
+
+        await leaves.renew()
+        leaves.swap_into(PLAN, swap)
+        first = leaves.ends()
+        clock.now += 1800
+        with pytest.raises(TimeoutError):  # nothing to do yet: it sleeps on
+            await asyncio.wait_for(leaves.keep_fresh(), 0.2)
+        assert swapped == []
+        clock.now += 300
+        keeping = asyncio.create_task(leaves.keep_fresh())
+        await until(happened)
+        keeping.cancel()
+        assert all(leaves.ends()[name] > end for name, end in first.items())
+        assert len(swapped) == 1
+
+    asyncio.run(main())
+
+
+def test_each_leaf_has_its_own_key_and_new_ones_at_every_renewal(
+    authorities: dict[str, Authority],
+) -> None:
+    async def main() -> None:
+        leaves = own_leaves(authorities["server"], Clock(datetime.now(UTC).timestamp()))
+        seen = set()
+        for _ in range(2):
+            await leaves.renew()
+            made = leaves._current()
+            assert isinstance(made.rsa.private_key, rsa.RSAPrivateKey)
+            assert made.rsa.private_key.key_size == 2048
+            assert isinstance(made.p256.private_key, ec.EllipticCurvePrivateKey)
+            pairs = (made.rsa, made.p256, made.time_stamp)
+            seen |= {spki_sha256(pair.certificate) for pair in pairs}
+        assert len(seen) == 6
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{"names": ()}, {"leaf_lifetime_s": MAX_LIFETIME_S + 1}])
+def test_settings_that_make_no_sense_are_refused(
+    ca_folder: StateDir, options: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        GatewaySettings(state=ca_folder, **options)
