@@ -113,7 +113,8 @@ def _drop(p):
 """.replace("WINDOW_BITS", str(_WINDOW_BITS))
 
 _FORGET = (
-    "for _n in '_o _h _x _a _b _f _hash _walk _show _remove _see _open _raw _z _done _drop'.split():\n"
+    "for _n in ('_o _h _x _a _b _f _hash _walk _show _remove _see"
+    " _open _raw _z _done _drop').split():\n"
     " globals().pop(_n, None)\n"
     "import gc\ngc.collect()\ndel _n, gc"
 )

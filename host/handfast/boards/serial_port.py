@@ -218,7 +218,8 @@ def _open_line(url: str, baudrate: int) -> Any:
         line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:
             line.exclusive = True
-        line.write_timeout = _WRITE_TIMEOUT_S
+        if not url.startswith("rfc2217:"):  # whose socket has a timeout of its own
+            line.write_timeout = _WRITE_TIMEOUT_S
         line.open()
     except ValueError as error:
         raise UsageError(f"{url} is not a serial port's path or URL: {error}") from error
