@@ -255,7 +255,7 @@ def _load_certificate(state: StateDir, name: str) -> x509.Certificate:
     path = state.ca_certificate(name)
     try:
         return x509.load_der_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a certificate"
         raise EnvironmentProblem(
             f"cannot read the certificate {path}: {reason}; restore it from a copy"

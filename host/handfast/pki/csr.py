@@ -59,7 +59,7 @@ def parse_csr(der: bytes) -> ParsedCsr:
         raise CsrError("csr-malformed", f"the request is longer than {MAX_CSR_BYTES} bytes")
     try:
         request = x509.load_der_x509_csr(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CsrError("csr-malformed", "the request is not a PKCS#10 in DER") from error
     key = _p256_key(request)
     if not _is_signed_by_its_key(request):
