@@ -213,3 +213,11 @@ class Reader:
         if not content:
             raise DecodeError("bad OID")
         return content
+
+
+def only(encoded, tag=SEQUENCE):
+    """A Reader of the content of the one element that encoded is."""
+    outer = Reader(encoded)
+    body = outer.enter(tag)
+    outer.finish()
+    return body

@@ -42,9 +42,7 @@ class SoftwareKey:
     @classmethod
     def from_der(cls, encoded, drbg=None):
         """Reads a SEC1 ECPrivateKey with named curve and public key (RFC 5915)."""
-        outer = der.Reader(encoded)
-        body = outer.enter(der.SEQUENCE)
-        outer.finish()
+        body = der.only(encoded)
         if body.integer() != 1:
             raise DecodeError("unknown ECPrivateKey version")
         secret = body.content(der.OCTET_STRING)

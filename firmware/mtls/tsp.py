@@ -70,9 +70,7 @@ def _number(nonce):
 
 def _token(reply):
     """A Reader at the TimeStampToken of a granted TimeStampResp (RFC 3161 §2.4.2)."""
-    outer = der.Reader(reply)
-    body = outer.enter(der.SEQUENCE)
-    outer.finish()
+    body = der.only(reply)
     status_info = body.enter(der.SEQUENCE)
     status = status_info.integer()
     if status not in (0, 1):
@@ -119,9 +117,7 @@ class _Info:
     """TSTInfo, the statement that is signed (RFC 3161 §2.4.2)."""
 
     def __init__(self, content):
-        outer = der.Reader(content)
-        body = outer.enter(der.SEQUENCE)
-        outer.finish()
+        body = der.only(content)
         if body.integer() != 1:
             raise DecodeError("TSTInfo is not version 1")
         self.policy = der.dotted(body.oid())

@@ -79,14 +79,12 @@ class Certificate:
     def __init__(self, encoded):
         encoded = bytes(encoded)
         self.der = encoded
-        outer = der.Reader(encoded)
-        body = outer.enter(der.SEQUENCE)
-        outer.finish()
+        body = der.only(encoded)
         self._tbs = body.element(der.SEQUENCE)
         self._algorithm = body.element(der.SEQUENCE)
         self._signature = body.bits()
         body.finish()
-        self._parse(der.Reader(self._tbs).enter(der.SEQUENCE))
+        self._parse(der.only(self._tbs))
 
     def _parse(self, tbs):
         version = 0
@@ -133,9 +131,7 @@ class Certificate:
         self.path_length = None
         found = self._extensions.get(_BASIC_CONSTRAINTS)
         if found:
-            outer = der.Reader(found[1])
-            body = outer.enter(der.SEQUENCE)
-            outer.finish()
+            body = der.only(found[1])
             self.is_ca = body.peek() == der.BOOLEAN and body.boolean()
             if body.more():
                 self.path_length = body.integer()
@@ -145,9 +141,7 @@ class Certificate:
         self.eku = ()
         found = self._extensions.get(_EXT_KEY_USAGE)
         if found:
-            outer = der.Reader(found[1])
-            body = outer.enter(der.SEQUENCE)
-            outer.finish()
+            body = der.only(found[1])
             purposes = []
             while body.more():
                 purposes.append(der.dotted(body.oid()))
@@ -191,14 +185,12 @@ class Certificate:
 
 def _rsa_key(spki):
     """(n, e) of a SubjectPublicKeyInfo, checked for size."""
-    outer = der.Reader(spki).enter(der.SEQUENCE)
+    outer = der.only(spki)
     name = algorithm(outer)
     if name != _RSA_ENCRYPTION:
         raise UnsupportedAlgorithm("not an RSA key", der.dotted(name))
-    bits = der.Reader(outer.bits())
+    body = der.only(outer.bits())
     outer.finish()
-    body = bits.enter(der.SEQUENCE)
-    bits.finish()
     n, e = body.integer(), body.integer()
     body.finish()
     if not (1 << 2047 <= n < 1 << 4096 and n & 1):
