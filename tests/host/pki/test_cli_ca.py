@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from handfast.pki.authorities import load_authority
+from handfast.state import StateDir
 from support_pki import TRUST_DOMAIN, make_state
 
 _SECRET = "Tr0ub4dor-and-three"
@@ -142,3 +145,40 @@ def test_ctrl_c_leaves_the_cas_whole_or_not_at_all(tmp_path: Path) -> None:
         assert code == 130
         assert not (folder / "ca").exists()
         assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def _answer(terminal: int, answers: list[str]) -> str:
+    """Type one answer for each question that appears; return all that was shown."""
+    shown = ""
+    for answer in answers:
+        asked = len(shown)
+        while not shown[asked:].rstrip(" ").endswith(":"):
+            readable, _, _ = select.select([terminal], [], [], _DEADLINE_S)
+            assert readable, shown
+            shown += os.read(terminal, 1024).decode()
+        os.write(terminal, answer.encode() + b"\n")
+    return shown
+
+
+def test_init_asks_for_the_passphrase_twice_without_an_echo(tmp_path: Path) -> None:
+    terminal, their_end = os.openpty()
+    process = subprocess.Popen(
+        _command("init", "--json", "--dir", str(tmp_path / "state")),
+        env=_environment(),
+        stdin=their_end,
+        stdout=subprocess.PIPE,
+        stderr=their_end,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(their_end)
+    try:
+        shown = _answer(terminal, [_SECRET, "a slip", _SECRET, _SECRET])
+        printed, _ = process.communicate(timeout=_DEADLINE_S)
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert process.returncode == 0, shown
+    assert "do not match" in shown
+    assert _SECRET not in shown + printed
+    load_authority(StateDir(tmp_path / "state"), "device", _SECRET.encode())
