@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -48,13 +50,44 @@ def run_demo(options: DemoOptions, screen: Screen) -> Report:
     Raises:
         HandfastError: the demo could not be set up (no compiler, no disk, ...).
     """
-    with _folder(options.keep_dir) as folder, ExitStack() as stack:
+    with (
+        _ends_on_sigterm(),
+        _folder(options.keep_dir) as folder,
+        ExitStack() as stack,
+        _cleans_up_undisturbed(),
+    ):
         stage = _Stage(options, screen, folder)
         stage.set_up(stack)
         stage.bring_up()
         stage.watch()
         stage.judge()
         return stage.report
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does; both signals are as before afterwards."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _cleans_up_undisturbed() -> Iterator[None]:
+    """From the end of the block on, an impatient second Ctrl-C does not cut the cleaning short."""
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager

@@ -1,0 +1,177 @@
+"""`handfast demo`: passes on the real thing, fails on a broken one, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from handfast.boards.builder import build_simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKS = {
+    "clock: each board's time is signed",
+    "enrolment: each board with its own key",
+    "renewal: a fresh key each time",
+    "calls: none lost while renewing",
+    "intruder: no certificate",
+    "intruder: another CA with the same names",
+    "intruder: the IDevID at the API",
+    "revocation: refused within one request",
+    "private keys: never left their boards",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def built_simulators() -> None:
+    """Build before any clock runs: a test's deadline is for the demo, not for the compiler."""
+    for profile in ("sim-pico-w", "sim-esp32"):
+        build_simulator(profile)
+
+
+def demo(*arguments: str | Path) -> list[str | Path]:
+    return [sys.executable, "-m", "handfast", "demo", *arguments]
+
+
+def environment(scratch: Path, tree: Path = ROOT) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(tree / "host"), "TMPDIR": str(scratch)}
+
+
+def mark(scratch: Path) -> set[int]:
+    """Return the processes that belong to a demo: it and its children carry its TMPDIR."""
+    wanted = f"TMPDIR={scratch}".encode()
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if wanted in variables or str(scratch).encode() in command:
+            found.add(int(process.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
+def test_every_promise_holds(profile: str, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    done = subprocess.run(
+        demo("--boards", "2", "--board", profile, "--json", result),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(result.read_text())
+    assert {check["name"] for check in report["checks"]} == CHECKS
+    assert all(check["passed"] and check["detail"] for check in report["checks"])
+    assert all(check["seconds"] >= 0 for check in report["checks"])
+    totals = report["totals"]
+    assert totals["boards"] == totals["enrolments"] == 2
+    assert totals["rotations"] >= 4
+    assert totals["calls"] > 0
+    assert totals["lost_calls"] == 0
+    assert list(tmp_path.iterdir()) == [result]  # no folder of the demo is left
+
+
+@contextmanager
+def broken_tree(tmp_path: Path, breakages: dict[str, tuple[str, str]]) -> Iterator[Path]:
+    """Give a copy of the project in which each named file has one text replaced."""
+    tree = tmp_path / "tree"
+    for part in ("host", "firmware", "boards"):
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (good, bad) in breakages.items():
+        path = tree / name
+        text = path.read_text()
+        assert text.count(good) == 1, f"{name} has changed: choose another place to break"
+        path.write_text(text.replace(good, bad))
+    yield tree
+
+
+def test_a_firmware_that_prints_its_keys_and_a_gateway_that_forgets_to_revoke_are_found_out(
+    tmp_path: Path,
+) -> None:
+    breakages = {
+        "firmware/mtls/store.py": (
+            '    def write_identity(self, name, key_der, cert_der=b""):\n',
+            "    def write_identity(self, name, key_der, cert_der=b''):\n"
+            "        print('debug', __import__('binascii').hexlify(key_der))\n",
+        ),
+        "host/handfast/gateway/authorise.py": (
+            "    if state is DeviceState.REVOKED:\n",
+            "    if False:\n",
+        ),
+    }
+    result = tmp_path / "result.json"
+    with broken_tree(tmp_path, breakages) as tree:
+        done = subprocess.run(
+            demo("--boards", "1", "--json", result),
+            env=environment(tmp_path, tree),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+    assert done.returncode == 1, done.stdout + done.stderr
+    failed = {c["name"] for c in json.loads(result.read_text())["checks"] if not c["passed"]}
+    assert failed == {
+        "private keys: never left their boards",
+        "revocation: refused within one request",
+    }
+
+
+@pytest.mark.parametrize(
+    "until", ["Certificate authorities", "Gateway", "telemetry"], ids=["early", "boards", "late"]
+)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_demo_leaves_no_process_and_no_folder(
+    until: str, how: signal.Signals, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    output = tmp_path / "output.txt"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            demo("--boards", "2"), env=environment(scratch), stdout=stream, stderr=stream
+        )
+        wait_until(
+            lambda: until in output.read_text() or process.poll() is not None,
+            60,
+            f"the demo never said {until}",
+        )
+        process.send_signal(how)
+        assert process.wait(20) == (130 if how is signal.SIGINT else 143), output.read_text()
+    wait_until(lambda: not mark(scratch), 5, f"left behind: {mark(scratch)}")
+    assert list(scratch.iterdir()) == []
+    assert "Traceback" not in output.read_text()
+
+
+def test_a_folder_that_is_there_already_is_not_taken(tmp_path: Path) -> None:
+    keep = tmp_path / "mine"
+    keep.mkdir()
+    (keep / "precious").write_text("x")
+    done = subprocess.run(
+        demo("--keep", keep), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert str(keep) in done.stderr
+    assert [path.name for path in keep.iterdir()] == ["precious"]
