@@ -23,9 +23,12 @@ class CutCable:
     Args:
         board_url: the board's own PTY.
         cut_after: bytes towards the board after which both ends are gone; None for never.
+        lose: the number of the one byte towards the board that gets lost; None for none.
     """
 
-    def __init__(self, board_url: str, *, cut_after: int | None = None) -> None:
+    def __init__(
+        self, board_url: str, *, cut_after: int | None = None, lose: int | None = None
+    ) -> None:
         self._board = os.open(board_url, os.O_RDWR | os.O_NOCTTY)
         self._master, client = os.openpty()
         tty.setraw(client)
@@ -33,6 +36,7 @@ class CutCable:
         self._client = client
         self.carried = 0
         self._cut_after = cut_after
+        self._lose = lose
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
@@ -51,7 +55,8 @@ class CutCable:
     def _to_board(self, data: bytes) -> bool:
         if self._cut_after is not None:
             data = data[: self._cut_after - self.carried]
-        _write_all(self._board, data)
+        at = -1 if self._lose is None else self._lose - self.carried
+        _write_all(self._board, data[:at] + data[at + 1 :] if 0 <= at < len(data) else data)
         self.carried += len(data)
         return self.carried != self._cut_after
 
