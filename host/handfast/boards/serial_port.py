@@ -22,6 +22,8 @@ from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 _POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
 _WRITE_TIMEOUT_S = 10.0
 _READ_BYTES = 65536
+_HELD = (errno.EBUSY, errno.EAGAIN)
+_HELD_S = 1.0
 
 
 class NoAnswer(BoardProblem):
@@ -220,12 +222,29 @@ def _open_line(url: str, baudrate: int) -> Any:
             line.exclusive = True
         if not url.startswith("rfc2217:"):  # whose socket has a timeout of its own
             line.write_timeout = _WRITE_TIMEOUT_S
-        line.open()
+        _open_once_free(line)
     except ValueError as error:
         raise UsageError(f"{url} is not a serial port's path or URL: {error}") from error
     except OSError as error:
         raise _opening_failed(url, error) from error
     return line
+
+
+def _open_once_free(line: Any) -> None:
+    """Open the line; one that is held is tried again for a moment.
+
+    The lock goes with the descriptor, and a program that this process is starting in another
+    thread holds a copy of that between its fork and its exec, even after we closed ours.
+    """
+    give_up = time.monotonic() + _HELD_S
+    while True:
+        try:
+            line.open()
+            return
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() > give_up:
+                raise
+            time.sleep(_POLL_S)
 
 
 def _file_descriptor(line: Any) -> int | None:
@@ -248,7 +267,7 @@ def _opening_failed(url: str, error: OSError) -> BoardProblem | EnvironmentProbl
             f"no permission to open {url}: add yourself to the group that owns it "
             "(usually dialout), log in again, and try again"
         )
-    if number in (errno.EBUSY, errno.EAGAIN):
+    if number in _HELD:
         return EnvironmentProblem(
             f"another program holds {url}: close it (a terminal, mpremote, another handfast)"
         )
