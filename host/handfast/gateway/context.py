@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,8 +50,6 @@ class Gateway:
     log: Any
     urls: dict[str, str] = field(default_factory=dict)
     telemetry_interval_s: int = 5
-    # Signing a time stamp takes a millisecond of a core; strangers may ask.
-    tsa_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
 
     def now(self) -> datetime:
         """Return the registry's time."""

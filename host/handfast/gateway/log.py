@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def open_log(path: Path) -> Any:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _event_first,
     ]
     as_json = structlog.stdlib.ProcessorFormatter(
         processors=[
@@ -65,3 +67,9 @@ def close_log(log: Any) -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+
+
+def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Put what people look for at the beginning of the line."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return {**first, **event}

@@ -154,6 +154,7 @@ def test_a_token_expires_but_the_key_that_bound_it_in_time_still_gets_its_certif
         assert isinstance(again, Issued)
         assert again.serial == first.serial
         assert await case.by_token(idle, fresh_csr()) == Refusal("token-expired")
+        assert await case.by_token(idle, csr) == Refusal("token-expired")
         case.clock.now += 3600  # its certificate has ended, unused
         assert await case.by_token(bound, csr) == Refusal("token-expired")
 
