@@ -8,7 +8,6 @@ gateway for signed time itself. Private keys are made on the board; a CSR is all
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import json
@@ -16,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from handfast.admin_client import AdminClient, AdminRefused
 from handfast.boards.device_files import PushResult
+from handfast.boards.identify import CONFIG_FILE, BoardFacts, identify, literal
 from handfast.boards.serial_link import SerialLink
-from handfast.errors import BoardProblem, Refused
+from handfast.errors import Refused, UsageError
 from handfast.pki.csr import parse_csr
 from handfast.pki.names import validate_device_id
 from handfast.resources import firmware_dir
@@ -37,9 +37,7 @@ TOKEN_LIFETIME_S = 86_400
 
 _LIBRARY = "/lib/mtls"
 _ANCHORS = "/mtls/anchor"
-_CONFIG = "/mtls/config.json"
 _IDENTITY_FILES = ("/mtls/current", "/mtls/slot-a", "/mtls/slot-b", "/mtls/idevid")
-_OLDEST_MICROPYTHON = (1, 25)
 _SEED_BYTES = 32
 _KEY_TIMEOUT_S = 120.0  # a key and a CSR take an RP2040 a second; a busy emulator much longer
 _HARDWARE_ID_TAIL = 8
@@ -67,16 +65,6 @@ class Provisioned:
     token_given: bool
     enrolled: bool
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class BoardFacts:
-    """What a board says of itself; ``config`` is what it was provisioned with, if it was."""
-
-    hardware_id: str
-    build: str
-    version: tuple[int, ...]
-    config: Mapping[str, Any]
 
 
 def provision(
@@ -170,37 +158,7 @@ def provision(
     )
 
 
-# What the board is
-
-
-def identify(link: SerialLink) -> BoardFacts:
-    """Ask the board what it is.
-
-    Raises:
-        BoardProblem: it runs no MicroPython, or one that is too old.
-    """
-    told = _literal(
-        link,
-        "import sys, machine, binascii\n"
-        "_i = sys.implementation\n"
-        "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
-        " binascii.hexlify(machine.unique_id()).decode())))\ndel _i",
-    )
-    name, version, build, hardware_id = told
-    if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
-        raise BoardProblem(
-            f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
-            f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
-        )
-    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link))
-
-
-def _read_config(link: SerialLink) -> Mapping[str, Any]:
-    try:
-        config = json.loads(link.read_file(_CONFIG) or b"{}")
-    except ValueError:  # a damaged one is replaced
-        return {}
-    return config if isinstance(config, dict) else {}
+# What it is called
 
 
 def _networks(config: Mapping[str, Any]) -> list[str]:
@@ -210,7 +168,8 @@ def _networks(config: Mapping[str, Any]) -> list[str]:
 
 def _name(facts: BoardFacts) -> str:
     if isinstance(already := facts.config.get("device_id"), str):
-        return validate_device_id(already)
+        with suppress(UsageError):  # a damaged configuration is replaced
+            return validate_device_id(already)
     kind = re.sub(r"[^a-z0-9]+", "-", facts.build.lower()).strip("-") or "board"
     return validate_device_id(f"{kind[:48]}-{facts.hardware_id[-_HARDWARE_ID_TAIL:]}")
 
@@ -274,7 +233,7 @@ def _copy(link: SerialLink, config: bytes, trust: Mapping[str, Any], tell: Progr
         for encoded in anchors:
             der = base64.b64decode(encoded)
             files[f"{_ANCHORS}/{kind}-{hashlib.sha256(der).hexdigest()[:16]}.der"] = der
-    files[_CONFIG] = config
+    files[CONFIG_FILE] = config
     # The application last: what it needs is there when it is.
     for name in ("boot.py", "main.py"):
         files[f"/{name}"] = (firmware_dir() / "app" / name).read_bytes()
@@ -299,7 +258,7 @@ class _Holdings:
 
 
 def _holdings(link: SerialLink) -> _Holdings:
-    certificates, seed, token = _literal(
+    certificates, seed, token = literal(
         link,
         "from mtls.store import Store as _S\nfrom hashlib import sha256 as _h\n"
         "from binascii import hexlify as _x\n_s = _S()\n_r = {}\n"
@@ -406,11 +365,3 @@ def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, s
         "except OSError:\n _o.remove('/mtls/secret.json.new')\n raise\n"
         "finally:\n del _j, _o, _s\n"
     )
-
-
-def _literal(link: SerialLink, code: str) -> Any:
-    printed = link.exec(code)
-    try:
-        return ast.literal_eval(printed.strip())
-    except (ValueError, SyntaxError) as error:
-        raise BoardProblem(f"the board at {link.url} gave an answer that makes no sense") from error

@@ -1,0 +1,65 @@
+"""Asks a board what it is, and what it was provisioned as."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handfast.boards.serial_link import SerialLink
+from handfast.errors import BoardProblem
+
+CONFIG_FILE = "/mtls/config.json"
+
+_OLDEST_MICROPYTHON = (1, 25)
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFacts:
+    """What a board says of itself; ``config`` is what it was provisioned with, if it was."""
+
+    hardware_id: str
+    build: str
+    version: tuple[int, ...]
+    config: Mapping[str, Any]
+
+
+def identify(link: SerialLink) -> BoardFacts:
+    """Ask the board what it is.
+
+    Raises:
+        BoardProblem: it runs no MicroPython, or one that is too old.
+    """
+    told = literal(
+        link,
+        "import sys, machine, binascii\n"
+        "_i = sys.implementation\n"
+        "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
+        " binascii.hexlify(machine.unique_id()).decode())))\ndel _i",
+    )
+    name, version, build, hardware_id = told
+    if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
+        raise BoardProblem(
+            f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
+            f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
+        )
+    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link))
+
+
+def _read_config(link: SerialLink) -> Mapping[str, Any]:
+    try:
+        config = json.loads(link.read_file(CONFIG_FILE) or b"{}")
+    except ValueError:  # a damaged one is replaced
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def literal(link: SerialLink, code: str) -> Any:
+    """Run ``code``, which prints one literal, and return it."""
+    printed = link.exec(code)
+    try:
+        return ast.literal_eval(printed.strip())
+    except (ValueError, SyntaxError) as error:
+        raise BoardProblem(f"the board at {link.url} gave an answer that makes no sense") from error
