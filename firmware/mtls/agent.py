@@ -17,6 +17,7 @@ from .errors import (
     NotEnrolled,
     OutOfMemory,
     Refused,
+    StoreDamaged,
     Unreachable,
     Untrusted,
 )
@@ -218,6 +219,8 @@ class Agent:
     def _commit(self, identity):
         """The pointer is on flash before the first request goes out with the new leaf."""
         self.store.set_current(identity.name)
+        if self.store.current() != identity.name:
+            raise StoreDamaged("the pointer to slot %s did not reach the flash" % identity.name)
         leaf = self._use(identity)
         self.clock.raise_floor(now(), leaf.not_after)
         return leaf

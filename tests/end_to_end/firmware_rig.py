@@ -1,0 +1,114 @@
+"""A provisioned simulated board under a real gateway, and what tests do to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from handfast.admin_client import AdminClient
+from handfast.boards.console import Console, Event
+from handfast.boards.provision import provision
+from handfast.boards.serial_link import SerialLink
+from handfast.boards.simulator import SimulatedBoard
+
+DEADLINE_S = 30.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
+        time.sleep(0.02)
+
+
+class Rig:
+    """One board: `start` powers it on with its console read, `stop` takes the power away."""
+
+    def __init__(self, board: SimulatedBoard, gateway: AdminClient) -> None:
+        self.board = board
+        self.gateway = gateway
+        self.device_id = board.name
+        self._link: SerialLink | None = None
+        self._console: Console | None = None
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.board.close()
+
+    def provision(self, *, token: bool = True) -> None:
+        """Provision the board and leave it switched off."""
+        self.board.power_on()
+        provision(
+            self.board.serial_url,
+            gateway=self.gateway,
+            device_id=self.device_id,
+            telemetry_interval_s=1,
+            token=token,
+            start=False,
+        )
+        self.board.power_off()
+
+    def repl(self, code: str) -> str:
+        """Run code on the board without its application; leave it switched off."""
+        self.board.power_on()
+        with SerialLink.open(self.board.serial_url) as link:
+            link.soft_reset()
+            printed = link.exec(code, timeout_s=DEADLINE_S)
+        self.board.power_off()
+        return printed
+
+    def push(self, files: dict[str, bytes]) -> None:
+        self.board.power_on()
+        with SerialLink.open(self.board.serial_url) as link:
+            link.soft_reset()
+            link.push(files)
+        self.board.power_off()
+
+    def start(self, *, rtc: int | None = None, cut_after: int | None = None) -> Console:
+        link = SerialLink.open(self.board.serial_url)
+        self._link = link
+        self._console = link.console()
+        self.board.power_on(rtc=rtc, cut_after=cut_after)
+        return self._console
+
+    def stop(self) -> None:
+        """Take the power away, and the reader of its console."""
+        self.board.power_off()
+        if self._console is not None:
+            self._console.close()
+        if self._link is not None:
+            self._link.close()
+        self._console = self._link = None
+
+    @property
+    def console(self) -> Console:
+        assert self._console is not None
+        return self._console
+
+    def event(
+        self, name: str, *, after: int = 0, timeout_s: float = DEADLINE_S, **fields: str
+    ) -> Event:
+        return self.console.wait_for_event(
+            name,
+            timeout_s,
+            after=after,
+            where=lambda event: all(event.fields.get(k) == v for k, v in fields.items()),
+        )
+
+    def acknowledged(self) -> list[tuple[str, int]]:
+        """(boot_id, seq) of each report that the application saw acknowledged, in order."""
+        boots = self.console.events("boot")
+        boot_id = boots[-1].fields["boot_id"]
+        return [(boot_id, int(e.fields["seq"])) for e in self.console.events("telemetry")]
+
+    def stored(self) -> list[tuple[str, int]]:
+        rows = self.gateway.telemetry(self.device_id)
+        return [(row["boot_id"], row["seq"]) for row in rows]
+
+
+def make_rig(folder: Path, name: str, gateway: AdminClient, profile: str = "sim-pico-w") -> Rig:
+    return Rig(SimulatedBoard(profile, directory=folder, name=name), gateway)
