@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handfast.gateway import admin, api, est, public
@@ -24,15 +24,18 @@ Gate = Callable[[Scope, Gateway], None]
 
 def build_app(gateway: Gateway) -> ASGIApp:
     """Return the application for all listeners; the scope says which one a request came by."""
-    return _Application(
-        gateway,
-        {
-            "api": (_operational_only, Router(api.routes(gateway))),
-            "enrol": (_anyone, Router(est.routes(gateway))),
-            "public": (_anyone, Router(public.routes(gateway))),
-            "admin": (admin.require_owner, Router(admin.routes(gateway))),
-        },
-    )
+    listeners: dict[str, tuple[Gate, Sequence[BaseRoute]]] = {
+        "api": (_operational_only, api.routes(gateway)),
+        "enrol": (_anyone, est.routes(gateway)),
+        "public": (_anyone, public.routes(gateway)),
+        "admin": (admin.require_owner, admin.routes(gateway)),
+    }
+    # No redirects: their target would be made of whatever Host the peer sent.
+    routers = {
+        name: (gate, Router(routes, redirect_slashes=False))
+        for name, (gate, routes) in listeners.items()
+    }
+    return _Application(gateway, routers)
 
 
 def _operational_only(scope: Scope, gateway: Gateway) -> None:

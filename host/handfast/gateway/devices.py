@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from handfast.gateway import schema
@@ -18,7 +18,8 @@ from handfast.gateway.rows import find_certificates, find_device, set_certificat
 from handfast.gateway.view import CertificateState, DeviceRecord, DeviceState
 from handfast.gateway.writer import Transaction
 
-_MOST_LIVE_TOKENS = 100
+_MOST_TOKENS = 100
+_KEEP_BOUND_TOKENS_S = 7 * 86_400
 # The newest of each device are kept; a row that was dropped may be stored again.
 _MOST_TELEMETRY_ROWS = 100_000
 _PRUNE_EVERY = 1000
@@ -71,7 +72,7 @@ def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> 
     if device.state is state:
         return device
     if device.state is DeviceState.REVOKED:
-        raise Problem("device-revoked", f"{device_id} is revoked for good; add it anew.")
+        raise Problem("device-revoked", f"{device_id} is revoked for good; add it by another name.")
     record = DeviceRecord(device_id, device.hardware_id, state, tx.now, device.settings)
     _update_device(tx, record)
     if state is DeviceState.REVOKED:
@@ -129,19 +130,7 @@ def create_token(tx: Transaction, *, device_id: str, lifetime_s: float) -> NewTo
         raise Problem("not-found", f"There is no device {device_id}.")
     if slug := device_refusal(device.state):
         raise Problem(slug)
-    tokens = schema.tokens
-    theirs = tokens.c.device_id == device_id
-    never_used = tokens.c.spki_sha256.is_(None)
-    tx.connection.execute(delete(tokens).where(theirs, never_used, tokens.c.expires < tx.now))
-    count = tx.connection.scalar(select(func.count()).select_from(tokens).where(theirs)) or 0
-    if count >= _MOST_LIVE_TOKENS:
-        oldest = select(tokens.c.token_sha256).where(theirs, tokens.c.used.is_not(None))
-        oldest = oldest.order_by(tokens.c.created).limit(_MOST_LIVE_TOKENS // 2)
-        dropped = tx.connection.execute(
-            delete(tokens).where(tokens.c.token_sha256.in_(oldest.scalar_subquery()))
-        )
-        if not dropped.rowcount:
-            raise Problem("too-busy", f"{device_id} has {count} unused tokens; let some expire.")
+    _make_room(tx, device_id)
     token = secrets.token_urlsafe(32)
     row = {
         "token_sha256": token_hash(token),
@@ -149,9 +138,28 @@ def create_token(tx: Transaction, *, device_id: str, lifetime_s: float) -> NewTo
         "created": tx.now,
         "expires": tx.now + lifetime_s,
     }
-    tx.connection.execute(insert(tokens), row)
+    tx.connection.execute(insert(schema.tokens), row)
     tx.audit("token-created", device_id)
     return NewToken(token, tx.now + lifetime_s)
+
+
+def _make_room(tx: Transaction, device_id: str) -> None:
+    """Drop a device's expired tokens, and when it has many, those that were used."""
+    tokens = schema.tokens
+    theirs = tokens.c.device_id == device_id
+    # A token that is bound to a key still tells that key from others, for a while.
+    bound = tokens.c.spki_sha256.is_not(None)
+    over = or_(
+        and_(~bound, tokens.c.expires < tx.now), tokens.c.expires < tx.now - _KEEP_BOUND_TOKENS_S
+    )
+    tx.connection.execute(delete(tokens).where(theirs, over))
+    number = select(func.count()).select_from(tokens).where(theirs)
+    if (tx.connection.scalar(number) or 0) < _MOST_TOKENS:
+        return
+    spent = or_(tokens.c.used.is_not(None), tokens.c.expires < tx.now)
+    dropped = tx.connection.execute(delete(tokens).where(theirs, spent))
+    if not dropped.rowcount:
+        raise Problem("too-busy", f"{device_id} has {_MOST_TOKENS} unused tokens; use one.")
 
 
 def store_telemetry(

@@ -44,7 +44,8 @@ def open_log(path: Path) -> Any:
     for_people = structlog.stdlib.ProcessorFormatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.dev.ConsoleRenderer(),
+            # Quoted: what peers send must not reach the terminal as control characters.
+            structlog.dev.ConsoleRenderer(repr_native_str=True),
         ]
     )
     file = _OwnerOnlyFile(path, maxBytes=_MOST_BYTES, backupCount=_KEPT_FILES, encoding="utf-8")

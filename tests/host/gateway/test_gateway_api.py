@@ -210,6 +210,7 @@ def test_a_refused_device_learns_nothing_about_paths(run: Run) -> None:
         leaf = await rig.enrolled()
         async with rig.client("api", leaf) as client:
             assert slug_of(await client.get("/v1/nothing")) == "not-found"
+            assert slug_of(await client.get("/v1/ping/")) == "not-found"
             assert slug_of(await client.post("/v1/ping")) == "method-not-allowed"
             await rig.admin("POST", "devices/a/revoke")
             assert slug_of(await client.get("/v1/nothing")) == "device-revoked"

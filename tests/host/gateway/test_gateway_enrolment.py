@@ -161,6 +161,24 @@ def test_a_token_expires_but_the_key_that_bound_it_in_time_still_gets_its_certif
     run(work)
 
 
+def test_a_device_has_a_bounded_number_of_tokens(run: Run) -> None:
+    async def work(case: Case) -> None:
+        first = await create_token(case.registry, "a")
+        for _ in range(99):
+            await create_token(case.registry, "a")
+        with pytest.raises(Problem, match="too-busy"):
+            await create_token(case.registry, "a")
+        await create_token(case.registry, "b")
+        await case.use(await case.by_token(first, fresh_csr()))
+        await create_token(case.registry, "a")
+        assert len((await case.registry.device("a"))["tokens"]) == 100
+        case.clock.now += 61
+        await create_token(case.registry, "a")
+        assert len((await case.registry.device("a"))["tokens"]) == 1
+
+    run(work)
+
+
 def test_a_refused_request_does_not_bind_the_token(run: Run) -> None:
     async def work(case: Case) -> None:
         foreign = fresh_csr()
