@@ -178,24 +178,29 @@ def revoked_within_one_request(
 
     Returns what was seen, and for each board the milliseconds that ``revoke`` took.
     """
-    took_ms = []
-    for board in boards:
-        line, offset, start = board.console.last_number, log.stat().st_size, time.monotonic()
-        gateway.revoke(board.name)
-        revoked_at = datetime.now(UTC)
-        took_ms.append((time.monotonic() - start) * 1000)
-        refused = board.console.wait_for_event("refused", _REFUSED_WITHIN_S, after=line)
-        kind = refused.fields.get("type", "")
-        expect(kind == _REVOKED, f"{board.name} was refused with {kind or 'no reason'}")
-        requests = [
-            entry
-            for entry in _log_lines(log, offset)
-            if entry.get("device_id") == board.name and entry.get("event") == "request"
-        ]
-        expect(any(_refused(r) for r in requests), f"{board.name}'s refusal is not in the log")
-        late = [r for r in requests if _served(r) and _logged_at(r) > revoked_at]
-        expect(not late, f"{board.name} was served {len(late)} times after revoke")
+    took_ms = [_revoke(gateway, board, log) for board in boards]
     return f"{_boards(boards)}, first request after revoke refused each time", took_ms
+
+
+def _revoke(gateway: AdminClient, board: DemoBoard, log: Path) -> float:
+    line, offset, start = board.console.last_number, log.stat().st_size, time.monotonic()
+    gateway.revoke(board.name)
+    revoked_at = datetime.now(UTC)
+    took_ms = (time.monotonic() - start) * 1000
+    refused = board.console.wait_for_event("refused", _REFUSED_WITHIN_S, after=line)
+    kind = refused.fields.get("type", "")
+    expect(kind == _REVOKED, f"{board.name} was refused with {kind or 'no reason'}")
+    # The answer is with the board before its line is in the log.
+    logged = _wait_for_log(log, offset, lambda entry: _is_of(board, entry) and _refused(entry))
+    expect(logged is not None, f"{board.name}'s refusal is not in the log")
+    requests = [entry for entry in _log_lines(log, offset) if _is_of(board, entry)]
+    late = [r for r in requests if _served(r) and _logged_at(r) > revoked_at]
+    expect(not late, f"{board.name} was served {len(late)} times after revoke")
+    return took_ms
+
+
+def _is_of(board: DemoBoard, entry: dict[str, Any]) -> bool:
+    return entry.get("event") == "request" and entry.get("device_id") == board.name
 
 
 def _refused(request: dict[str, Any]) -> bool:
