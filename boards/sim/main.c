@@ -148,6 +148,7 @@ static char *const *power_on_arguments(void) {
 // ---- From power-on to reset ----
 
 static void power_on(void) {
+    sim_power_init(); // before anyone is told that the board runs, and presses a button
     if (sim_options.cause == SIM_POWER_ON) {
         sim_clock_set_unix_us(sim_options.rtc_unix_s * 1000000);
     } else {
@@ -155,7 +156,7 @@ static void power_on(void) {
     }
     sim_flash_init();
     sim_uart_open();
-    sim_uart_start(sim_power_init(power_on_arguments()));
+    sim_uart_start(sim_power_buttons(power_on_arguments()));
 }
 
 static void run_until_soft_reset(void) {

@@ -26,13 +26,16 @@ static __attribute__((noreturn)) void become(char *const argv[]) {
 
 // SIGHUP is the reset button, SIGUSR1 a power cycle. They stay blocked, over a reset too, and are
 // taken from a file descriptor by the thread in uart.c: none is lost, and nothing runs in a handler.
-int sim_power_init(char *const argv[]) {
-    power_on_argv = argv;
+void sim_power_init(void) {
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&buttons);
     sigaddset(&buttons, SIGHUP);
     sigaddset(&buttons, SIGUSR1);
     sigprocmask(SIG_SETMASK, &buttons, NULL);
+}
+
+int sim_power_buttons(char *const argv[]) {
+    power_on_argv = argv;
     return signalfd(-1, &buttons, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -81,6 +84,7 @@ void sim_reset(void) {
 // A board that owns its serial line stays, dead, so that the line stays too until the next power
 // cycle; a harness that owns the line sees the exit status and starts the board again.
 void sim_power_cut(void) {
+    sim_uart_drain(); // a board that prints is slower than its UART
     if (!sim_options.uart_is_ours) {
         _exit(SIM_EXIT_POWER_CUT);
     }

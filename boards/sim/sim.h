@@ -50,7 +50,8 @@ extern long sim_flash_operations;
 void sim_flash_init(void);
 
 // power.c: the ways a run of the board ends.
-int sim_power_init(char *const power_on_argv[]);
+void sim_power_init(void);
+int sim_power_buttons(char *const power_on_argv[]);
 void sim_power_button(int fd);
 void sim_close_sockets(void);
 void sim_reset(void) __attribute__((noreturn));

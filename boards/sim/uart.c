@@ -28,6 +28,7 @@
 #define STALL_CHECK_MS      (100)
 // A reader that takes nothing for this long is no reader: the board stops waiting for it.
 #define STALL_MAX_MS        (2000)
+#define DRAIN_MAX_MS        (500)
 
 static int line;                    // the PTY's master end
 static int rx_pipe_in;              // what came in, on its way to standard input
@@ -223,9 +224,9 @@ void sim_uart_start(int fd) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-// Wait until what was printed is on the line.
+// Wait until what was printed is on the line, but not for a reader who is away.
 void sim_uart_drain(void) {
-    long until = now_ms() + STALL_MAX_MS;
+    long until = now_ms() + DRAIN_MAX_MS;
     int waiting;
     while (now_ms() < until && ioctl(tx_pipe_out, FIONREAD, &waiting) == 0
            && (waiting > 0 || atomic_load(&tx_busy))) {
