@@ -48,7 +48,9 @@ class SoftwareKey:
         secret = body.content(der.OCTET_STRING)
         if body.content(0xA0) != _SECP256R1:
             raise DecodeError("not a P-256 key")
-        public = body.enter(0xA1).bits()
+        point = body.enter(0xA1)
+        public = point.bits()
+        point.finish()
         body.finish()
         d = int.from_bytes(secret, "big")
         if len(secret) != 32 or not 0 < d < p256.N or len(public) != 65 or public[0] != 4:
