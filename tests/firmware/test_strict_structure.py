@@ -175,10 +175,11 @@ def whole_verify(reply: bytes) -> int:
 
 def test_envelope_with_an_element_more_is_refused():
     reply = REPLY.make()
+    # A NULL after the digest's OID is right, one after the status says why it was refused.
     status, skipped = der.sequence(der.integer(0)), der.tlv(der.SET, SHA256)
     signed = der.tlv(0xA0, REPLY.attributes(REPLY.info()))
     count = 0
-    for wrong in grown(reply, (*REPLY.certificates, *NAMES, status, skipped, signed)):
+    for wrong in grown(reply, (*REPLY.certificates, *NAMES, SHA256, status, skipped, signed)):
         count += 1
         with pytest.raises((DecodeError, UnsupportedAlgorithm)):
             whole_verify(wrong)
