@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handfast.errors import CheckFailed
+from handfast.errors import BoardProblem, CheckFailed
 from handfast.lab.demo.report import Report
 
 
@@ -33,3 +33,12 @@ def test_one_failed_check_fails_the_report_and_keeps_its_reason() -> None:
         raise CheckFailed("board-2 was not refused")
     assert not report.passed
     assert report.checks[1].detail == "board-2 was not refused"
+
+
+def test_a_board_that_falls_silent_fails_the_check_and_not_the_demo() -> None:
+    report = Report()
+    with report.check("quiet"):
+        raise BoardProblem("no answer from board-1")
+    assert [(check.passed, check.detail) for check in report.checks] == [
+        (False, "no answer from board-1")
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from handfast.errors import CheckFailed
+from handfast.errors import HandfastError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,10 @@ class Report:
 
     @contextmanager
     def check(self, name: str) -> Iterator[list[str]]:
-        """Record a check: the block fills in the detail, or raises :class:`CheckFailed`.
+        """Record a check: the block fills in the detail, or raises why it failed.
 
-        A block that ends without saying what it saw has checked nothing, and fails.
+        A board that falls silent or a gateway that is gone fails the check; the next one goes on. A
+        block that ends without saying what it saw has checked nothing, and fails.
         """
         started = time.monotonic()
         seen: list[str] = []
@@ -48,7 +49,7 @@ class Report:
             yield seen
             passed = bool(seen)
             detail = "; ".join(seen) or "nothing was checked"
-        except CheckFailed as failure:
+        except HandfastError as failure:
             detail = str(failure)
         self.checks.append(Check(name, passed, detail, round(time.monotonic() - started, 3)))
 
