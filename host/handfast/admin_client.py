@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ _TIMEOUT_S = 30.0
 _USAGE = {"bad-request", "bad-json", "not-found", "csr-malformed", "csr-signature", "csr-weak-key"}
 # sun_path holds 108 bytes with its terminator (unix(7)).
 _LONGEST_SOCKET_PATH = 107
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @contextmanager
@@ -148,9 +150,13 @@ class AdminClient:
         try:
             with (
                 reachable_socket(socket) as address,
-                httpx.HTTPTransport(uds=address) as transport,
+                # An empty TLS context: httpx would load every public CA for a plain socket.
+                httpx.HTTPTransport(uds=address, verify=_NO_TLS) as transport,
                 httpx.Client(
-                    transport=transport, base_url="http://gateway", timeout=_TIMEOUT_S
+                    transport=transport,
+                    base_url="http://gateway",
+                    timeout=_TIMEOUT_S,
+                    trust_env=False,
                 ) as client,
             ):
                 return client.request(method, f"/admin/v1/{path}", content=content, headers=headers)
