@@ -1,0 +1,32 @@
+"""A gateway process and simulated boards to provision for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handfast.boards.simulator import SimulatedBoard
+from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.pki.authorities import create_authorities
+from handfast.state import StateDir
+
+PASSPHRASE = b"correct horse battery staple"
+
+
+@contextmanager
+def running_gateway(root: Path) -> Iterator[tuple[StateDir, GatewayProcess]]:
+    """A gateway with CAs of its own below ``root``, stopped at the end."""
+    state = StateDir(root)
+    state.create()
+    create_authorities(state, PASSPHRASE)
+    with GatewayProcess(state, PASSPHRASE, GatewayOptions(names=("127.0.0.1",))) as gateway:
+        yield state, gateway
+
+
+@contextmanager
+def running_board(folder: Path, profile: str = "sim-pico-w") -> Iterator[SimulatedBoard]:
+    """A blank board that is switched on."""
+    with SimulatedBoard(profile, directory=folder) as board:
+        board.power_on()
+        yield board

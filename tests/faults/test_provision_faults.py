@@ -1,0 +1,298 @@
+"""Provisioning with everything that goes wrong: one clear message, its exit code, and a way on."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import CertificateSigningRequestBuilder, Name
+
+from handfast.admin_client import AdminClient
+from handfast.boards.device_error import DeviceFull
+from handfast.boards.provision import provision
+from handfast.boards.serial_link import SerialLink
+from handfast.boards.serial_port import Unplugged
+from handfast.boards.simulator import SimulatedBoard
+from handfast.errors import BoardProblem, Refused, Unreachable, UsageError
+from handfast.lab.gateway_process import GatewayProcess
+from handfast.state import StateDir
+
+_TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(_TESTS / "host" / "serial"), str(_TESTS / "end_to_end")]
+from cable import CutCable  # noqa: E402
+from provision_support import running_board, running_gateway  # noqa: E402
+
+APPLICATION_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
+    with running_gateway(tmp_path_factory.mktemp("gateway") / "state") as served:
+        yield served
+
+
+@pytest.fixture
+def gateway(served: tuple[StateDir, GatewayProcess]) -> AdminClient:
+    return served[1].admin
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[SimulatedBoard]:
+    # The folder's name is the board's, and its hardware id comes from it.
+    with running_board(tmp_path / f"board-{tmp_path.parent.name}-{tmp_path.name}") as board:
+        yield board
+
+
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "handfast", "provision", *arguments]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+# The gateway
+
+
+def test_unreachable_gateway_is_noticed_before_the_board_is_touched(
+    board: SimulatedBoard, tmp_path: Path
+) -> None:
+    with pytest.raises(Unreachable, match="handfast gateway serve"):
+        provision(board.serial_url, gateway=AdminClient(StateDir(tmp_path / "none")))
+    with SerialLink.open(board.serial_url) as link:
+        assert link.hashes("/") == {}
+    done = run_command("--board", board.serial_url, "--dir", str(tmp_path / "none"))
+    assert done.returncode == 4
+    assert done.stderr.count("no gateway answers") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("change", "remedy"), [("suspend", "resume"), ("revoke", "--device-id")])
+def test_device_that_is_out_of_service_is_refused(
+    board: SimulatedBoard,
+    served: tuple[StateDir, GatewayProcess],
+    gateway: AdminClient,
+    change: str,
+    remedy: str,
+) -> None:
+    device_id = f"out-of-service-{change}"
+    provision(board.serial_url, gateway=gateway, device_id=device_id, start=False)
+    getattr(gateway, change)(device_id)
+    with pytest.raises(Refused, match=remedy):
+        provision(board.serial_url, gateway=gateway, start=False)
+    assert len(gateway.device(device_id)["tokens"]) == 1
+    done = run_command("--board", board.serial_url, "--dir", str(served[0].root))
+    assert done.returncode == 5
+    assert device_id in done.stderr
+
+
+def test_name_of_another_board_is_refused(
+    board: SimulatedBoard, gateway: AdminClient, tmp_path: Path
+) -> None:
+    provision(board.serial_url, gateway=gateway, device_id="taken", start=False)
+    with running_board(tmp_path / "impostor") as impostor:
+        with pytest.raises(Refused, match="taken is another board"):
+            provision(impostor.serial_url, gateway=gateway, device_id="taken", start=False)
+        with SerialLink.open(impostor.serial_url) as link:
+            assert link.hashes("/") == {}
+
+
+class LyingGatewayModel(AdminClient):
+    """Certifies a key of its own in place of the board's: no real gateway does."""
+
+    def issue_idevid(self, device_id: str, csr_der: bytes) -> bytes:
+        assert csr_der
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = CertificateSigningRequestBuilder().subject_name(Name([])).sign(key, hashes.SHA256())
+        return super().issue_idevid(device_id, csr.public_bytes(serialization.Encoding.DER))
+
+
+def test_certificate_for_another_key_is_not_installed(
+    board: SimulatedBoard, served: tuple[StateDir, GatewayProcess]
+) -> None:
+    with pytest.raises(Refused, match="another key"):
+        provision(board.serial_url, gateway=LyingGatewayModel(served[0]), start=False)
+    done = provision(board.serial_url, gateway=served[1].admin, start=False)
+    assert done.idevid_issued
+
+
+# The board
+
+
+def test_missing_board_is_a_board_problem(served: tuple[StateDir, GatewayProcess]) -> None:
+    folder = str(served[0].root)
+    for name, message in (("/dev/tty-none", "plug it in"), ("no-such-sim", "no simulated board")):
+        done = run_command("--board", name, "--dir", folder)
+        assert (done.returncode, message in done.stderr) == (6, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--device-id", "No Such Name"), ("--wifi", "home"), ("--no-such-option",)]
+)
+def test_bad_arguments_are_usage_errors(
+    board: SimulatedBoard, served: tuple[StateDir, GatewayProcess], arguments: tuple[str, ...]
+) -> None:
+    done = run_command("--board", board.serial_url, "--dir", str(served[0].root), *arguments)
+    assert done.returncode == 2, done.stderr
+    with SerialLink.open(board.serial_url) as link:
+        assert link.hashes("/") == {}
+
+
+def test_bad_device_id_is_a_usage_error(board: SimulatedBoard, gateway: AdminClient) -> None:
+    with pytest.raises(UsageError, match="device_id"):
+        provision(board.serial_url, gateway=gateway, device_id="../x")
+
+
+@pytest.fixture(scope="module")
+def bytes_of_a_run(
+    tmp_path_factory: pytest.TempPathFactory, served: tuple[StateDir, GatewayProcess]
+) -> int:
+    """How much travels towards a blank board, all in all."""
+    folder = tmp_path_factory.mktemp("measured")
+    with running_board(folder) as board, CutCable(board.serial_url) as cable:
+        provision(cable.url, gateway=served[1].admin, device_id="measured", start=False)
+        return cable.carried
+
+
+@pytest.mark.parametrize("part", [random.Random(5).random() for _ in range(10)])  # noqa: S311
+def test_provisioning_over_a_cable_cut_at_any_byte_is_resumed(
+    board: SimulatedBoard, gateway: AdminClient, bytes_of_a_run: int, part: float
+) -> None:
+    # The last bytes, of the token, vary; a run that got through them was not cut.
+    cut_after = 1 + int(part * 0.99 * bytes_of_a_run)
+    with CutCable(board.serial_url, cut_after=cut_after) as cable:
+        with pytest.raises(Unplugged, match="plug it in") as caught:
+            provision(cable.url, gateway=gateway, start=False)
+        assert caught.value.exit_code == 6
+    done = provision(board.serial_url, gateway=gateway, start=False)
+    device = gateway.device(done.device_id)
+    # However often it was tried: one identity, and no more tokens than tries.
+    live = [c for c in device["certificates"] if c["state"] == "current"]
+    assert [c["kind"] for c in live] == ["idevid"]
+    assert len(device["tokens"]) <= 2
+    with SerialLink.open(board.serial_url) as link:
+        assert not [path for path in link.hashes("/") if path.endswith((".part", ".new"))]
+        with link.start_application() as console:
+            console.wait_for_event("telemetry", APPLICATION_S)
+
+
+@pytest.mark.parametrize("operation", [1, 20, 60, 100, 140, 180])
+def test_board_that_loses_power_while_provisioned_is_provisioned_again(
+    board: SimulatedBoard,
+    gateway: AdminClient,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: int,
+) -> None:
+    board.power_off()
+    board.power_on(cut_after=operation)
+    with monkeypatch.context() as few:
+        few.setattr("handfast.boards.device_files._COMMAND_TIMEOUT_S", 2.0)
+        few.setattr("handfast.boards.provision._KEY_TIMEOUT_S", 2.0)
+        with pytest.raises(BoardProblem):
+            provision(board.serial_url, gateway=gateway)
+    board.wait_for_power_cut(5)
+    board.power_on()
+    provision(board.serial_url, gateway=gateway)
+    with SerialLink.open(board.serial_url) as link, link.console() as console:
+        console.wait_for_event("telemetry", APPLICATION_S)
+
+
+def test_full_flash_is_refused_with_what_is_missing(
+    board: SimulatedBoard, gateway: AdminClient
+) -> None:
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/filler": bytes(760_000)})
+    with pytest.raises(DeviceFull, match=r"is full: \d+ KB more are needed; nothing was written"):
+        provision(board.serial_url, gateway=gateway)
+    with SerialLink.open(board.serial_url) as link:
+        assert set(link.hashes("/")) == {"/filler"}
+        link.exec("import os\nos.remove('/filler')")
+    provision(board.serial_url, gateway=gateway, start=False)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00", b'["a list"]', b'{"networks": 7}'])
+def test_damaged_configuration_on_the_board_is_replaced(
+    board: SimulatedBoard, gateway: AdminClient, damage: bytes
+) -> None:
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/mtls/config.json": damage, "/mtls/secret.json": damage})
+    provision(board.serial_url, gateway=gateway, start=False)
+    with SerialLink.open(board.serial_url) as link:
+        config = json.loads(link.read_file("/mtls/config.json") or b"")
+        secret = json.loads(link.read_file("/mtls/secret.json") or b"")
+    assert (config["schema"], config["networks"]) == (1, [])
+    assert secret["token"]
+
+
+@pytest.mark.parametrize("name", ["idevid", "seed"])
+def test_damaged_identity_on_the_board_is_made_anew(
+    board: SimulatedBoard, gateway: AdminClient, name: str
+) -> None:
+    provision(board.serial_url, gateway=gateway, start=False)
+    with SerialLink.open(board.serial_url) as link:
+        link.exec(f"with open('/mtls/{name}', 'wb') as f: f.write(b'torn')")
+    done = provision(board.serial_url, gateway=gateway, start=False)
+    assert done.idevid_issued == (name == "idevid")
+    with SerialLink.open(board.serial_url) as link:
+        assert len(link.read_file(f"/mtls/{name}") or b"") >= 32
+
+
+# Secrets
+
+
+def test_neither_key_nor_token_nor_password_leaves_the_board_over_serial(
+    board: SimulatedBoard, served: tuple[StateDir, GatewayProcess], tmp_path: Path
+) -> None:
+    capture = tmp_path / "capture"
+    told: list[str] = []
+    # A simulated board has no radio: its application runs without a network to join.
+    for networks in ({"home": "a secret of the air"}, {}):
+        provision(
+            board.serial_url,
+            gateway=served[1].admin,
+            networks=networks,
+            capture=capture,
+            progress=lambda step, _: told.append(step),
+        )
+    with SerialLink.open(board.serial_url, capture=capture) as link, link.console() as console:
+        console.wait_for_event("telemetry", APPLICATION_S)
+    with SerialLink.open(board.serial_url) as link:  # read out past the capture
+        record = link.read_file("/mtls/idevid") or b""
+        slot = link.read_file("/mtls/slot-a") or b""
+        seed = link.read_file("/mtls/seed") or b""
+    captured = capture.read_bytes()
+    log = served[0].gateway_log.read_bytes()
+    assert len(captured) > 500
+    for key in (_private_scalar(record), _private_scalar(slot)):
+        for form in (key, key.hex().encode(), base64.b64encode(key)[:-2]):
+            assert form not in captured
+            assert form not in log
+    assert base64.b64encode(seed) not in captured
+    assert b"a secret of the air" not in captured
+    assert not [step for step in told if "secret" in step]
+
+
+def _private_scalar(record: bytes) -> bytes:
+    """The 32 bytes of the private key in a record of the board's store (SEC 1, C.4)."""
+    length = int.from_bytes(record[4:6], "big")
+    key = serialization.load_der_private_key(record[6 : 6 + length], None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key.private_numbers().private_value.to_bytes(32, "big")
+
+
+def test_token_given_is_not_in_the_capture(
+    board: SimulatedBoard, gateway: AdminClient, tmp_path: Path
+) -> None:
+    capture = tmp_path / "capture"
+    provision(board.serial_url, gateway=gateway, capture=capture, start=False)
+    with SerialLink.open(board.serial_url) as link:
+        token = json.loads(link.read_file("/mtls/secret.json") or b"")["token"]
+    assert token.encode() not in capture.read_bytes()
