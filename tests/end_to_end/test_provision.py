@@ -243,3 +243,26 @@ def test_command_line_provisions_and_prints_no_secret(
         assert secret not in said
         assert secret not in log
     assert program.stderr == ""
+
+
+def test_command_line_finds_a_running_simulated_board_by_its_name(
+    tmp_path: Path, served: tuple[StateDir, GatewayProcess], gateway: AdminClient
+) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+
+    def handfast(*arguments: str) -> str:
+        command = [sys.executable, "-m", "handfast", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    handfast("sim", "start", "--name", "bench-7")
+    try:
+        folder = str(served[0].root)
+        printed = handfast(
+            "provision", "--board", "bench-7", "--dir", folder, "--device-id", "seven"
+        )
+    finally:
+        handfast("sim", "stop", "bench-7")
+    assert "seven" in printed
+    assert gateway.device("seven")["tokens"]

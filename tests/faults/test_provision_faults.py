@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,6 +245,29 @@ def test_damaged_identity_on_the_board_is_made_anew(
     assert done.idevid_issued == (name == "idevid")
     with SerialLink.open(board.serial_url) as link:
         assert len(link.read_file(f"/mtls/{name}") or b"") >= 32
+
+
+def test_interrupted_command_says_so_and_leaves_the_port_free(
+    board: SimulatedBoard, served: tuple[StateDir, GatewayProcess]
+) -> None:
+    board.power_off()  # the command waits for a prompt
+    with CutCable(board.serial_url) as cable:
+        command = [sys.executable, "-m", "handfast", "provision", "--board", cable.url]
+        process = subprocess.Popen(
+            [*command, "--dir", str(served[0].root)], stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 60
+        while not cable.carried:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "interrupted" in said
+        assert "Traceback" not in said
+        board.power_on()
+        provision(cable.url, gateway=served[1].admin, start=False)
 
 
 # Secrets
