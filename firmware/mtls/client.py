@@ -8,6 +8,7 @@ from .errors import ClockNotSet, NotEnrolled, OutOfMemory, ProtocolError, Refuse
 from .errors import Unreachable, Untrusted
 from .http import ResponseParser, request_bytes
 
+_ECONNRESET = 104
 _ETIMEDOUT = 110
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE")
 _PROBLEM = "application/problem+json"
@@ -56,7 +57,10 @@ class Response:
 
 
 def exchange(connection, head, body, parser):
-    """Send one request and feed the parser until the response is whole."""
+    """Send one request and feed the parser until the response is whole.
+
+    Raises OSError when the connection fails before its end, ProtocolError for a bad response.
+    """
     connection.send(head)
     if body:
         connection.send(body)
@@ -66,8 +70,10 @@ def exchange(connection, head, body, parser):
         n = connection.receive_into(buf)
         if n:
             parser.feed(view[:n])
-        else:
+        elif parser.started:
             parser.eof()
+        else:
+            raise OSError(_ECONNRESET)
 
 
 class Session:
@@ -190,11 +196,6 @@ class Session:
             self.close()
             why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
             raise Unreachable("%s:%d %s" % (self.host, self.port, why), error.errno)
-        except ProtocolError as error:
-            self.close()
-            if not parser.status:  # closed before a byte of the response
-                raise Unreachable("%s:%d %s" % (self.host, self.port, error))
-            raise
         except MemoryError:
             self.close()
             raise OutOfMemory("not enough heap for a request: free some")

@@ -54,6 +54,7 @@ class ResponseParser:
         self.headers = {}  # lower-case name -> value; repeated ones joined by ", "
         self.body = bytearray()
         self.keep_alive = False
+        self.started = False  # whether a byte of the response has come
         self._method = method
         self._max_body = max_body_bytes
         self._state = _STATUS
@@ -71,6 +72,7 @@ class ResponseParser:
     def feed(self, data):
         """Take bytes in; bytes behind the end of the response are a protocol error."""
         data = memoryview(data)
+        self.started = True
         at = 0
         end = len(data)
         while at < end:

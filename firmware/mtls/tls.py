@@ -95,7 +95,7 @@ class Connection:
         """Send all of it, or raise OSError (ETIMEDOUT at the deadline)."""
         data = memoryview(data)
         while data:
-            n = self._stream.write(data)
+            n = _positive(self._stream.write, data)
             if not n and not self._wire.wait(select.POLLOUT):
                 raise OSError(_ETIMEDOUT)
             data = data[n or 0 :]
@@ -103,7 +103,7 @@ class Connection:
     def receive_into(self, buf):
         """Return how many bytes came, 0 at the peer's end; OSError(ETIMEDOUT) at the deadline."""
         while True:
-            n = self._stream.readinto(buf)
+            n = _positive(self._stream.readinto, buf)
             if n is not None:
                 return n
             if not self._wire.wait(select.POLLIN):
@@ -123,6 +123,16 @@ class Connection:
             _close(self._wire.raw)
             self._stream = self._wire = None
             gc.collect()
+
+
+def _positive(operation, buf):
+    """Call it; what the wire below mbedTLS reported comes back as a negative errno."""
+    try:
+        return operation(buf)
+    except OSError as error:
+        if -256 < error.errno < 0:
+            raise OSError(-error.errno)
+        raise
 
 
 def _close(stream):
