@@ -135,7 +135,8 @@ def _print(done: Provisioned, *, started: bool) -> None:
     table.add_row("device", done.device_id)
     table.add_row("hardware", done.hardware_id)
     table.add_row("files", f"{done.files_copied} copied, {done.files_unchanged} unchanged{removed}")
-    table.add_row("IDevID", f"{'issued' if done.idevid_issued else 'kept'}, {done.idevid_sha256}")
+    idevid = "issued" if done.idevid_issued else "kept"
+    table.add_row("IDevID", f"{idevid}, SHA-256 {done.idevid_sha256[:16]}…")
     table.add_row("enrolment", way_in)
     table.add_row("application", "started" if started else "not started")
     table.add_row("took", f"{done.seconds:.1f} s")
