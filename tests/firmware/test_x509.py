@@ -416,3 +416,9 @@ def test_noise_is_refused():
             device_pkcs7.certificates(os.urandom(size))
         with pytest.raises(MTLSError):
             x509.Certificate(os.urandom(size))
+
+
+def test_content_that_is_not_signed_data_is_refused():
+    enveloped = PKCS7.replace(der.oid("1.2.840.113549.1.7.2"), der.oid("1.2.840.113549.1.7.3"), 1)
+    with pytest.raises(DecodeError, match="not CMS signed data"):
+        device_pkcs7.certificates(enveloped)
