@@ -110,4 +110,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError as error:  # ASGI 2.4: what a server raises when the peer has gone
+            raise ClientDisconnect from error
