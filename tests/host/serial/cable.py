@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import time
 import tty
 from collections.abc import Callable
 
@@ -24,10 +25,16 @@ class CutCable:
         board_url: the board's own PTY.
         cut_after: bytes towards the board after which both ends are gone; None for never.
         lose: the number of the one byte towards the board that gets lost; None for none.
+        delay_s: how long bytes towards the board are on their way.
     """
 
     def __init__(
-        self, board_url: str, *, cut_after: int | None = None, lose: int | None = None
+        self,
+        board_url: str,
+        *,
+        cut_after: int | None = None,
+        lose: int | None = None,
+        delay_s: float = 0,
     ) -> None:
         self._board = os.open(board_url, os.O_RDWR | os.O_NOCTTY)
         self._master, client = os.openpty()
@@ -37,6 +44,7 @@ class CutCable:
         self.carried = 0
         self._cut_after = cut_after
         self._lose = lose
+        self._delay_s = delay_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
@@ -55,6 +63,7 @@ class CutCable:
     def _to_board(self, data: bytes) -> bool:
         if self._cut_after is not None:
             data = data[: self._cut_after - self.carried]
+        time.sleep(self._delay_s)
         at = -1 if self._lose is None else self._lose - self.carried
         _write_all(self._board, data[:at] + data[at + 1 :] if 0 <= at < len(data) else data)
         self.carried += len(data)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 
+import pytest
+
 from handfast.boards.serial_link import SerialLink
+from handfast.errors import BoardProblem
 
 
 def some_bytes(size: int, seed: int = 1) -> bytes:
@@ -100,3 +103,16 @@ def test_push_leaves_no_names_behind(link: SerialLink) -> None:
 def test_a_file_that_is_not_there_is_none(link: SerialLink) -> None:
     assert link.read_file("/none") is None
     assert link.hashes("/none") == {}
+
+
+def test_content_that_arrives_damaged_is_not_installed(link: SerialLink) -> None:
+    link.push({"/one.py": b"old"})
+    link.exec(
+        "import sys, binascii\nclass _Broken:\n hexlify = staticmethod(binascii.hexlify)\n"
+        " @staticmethod\n def a2b_base64(text):\n"
+        "  return binascii.a2b_base64(text)[:-1]\n"
+        "sys.modules['binascii'] = _Broken"
+    )
+    with pytest.raises(BoardProblem, match=r"hash of /one\.py"):
+        link.push({"/one.py": b"new"})
+    assert link.hashes("/") == {"/one.py": hashlib.sha256(b"old").hexdigest()}

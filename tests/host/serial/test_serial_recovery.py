@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from cable import CutCable
 
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.serial_port import NoAnswer
@@ -87,6 +88,14 @@ def test_board_that_never_stops_its_program_is_given_up_in_time(link: SerialLink
     with pytest.raises(NoAnswer, match="reset button"):
         link.interrupt(timeout_s=1)
     assert time.monotonic() - started < 3
+
+
+def test_answers_that_come_late_are_not_taken_for_later_ones(board: SimulatedBoard) -> None:
+    # So late that the link has asked again by then.
+    with CutCable(board.serial_url, delay_s=0.3) as cable, SerialLink.open(cable.url) as link:
+        for number in range(3):
+            link.interrupt()
+            assert link.exec(f"print({number})") == f"{number}\n"
 
 
 def test_board_without_power_is_given_up_in_time(board: SimulatedBoard, link: SerialLink) -> None:
