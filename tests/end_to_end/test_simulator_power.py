@@ -197,8 +197,8 @@ def test_a_flash_image_of_no_sense_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_filesystem_is_formatted_and_said_so(tmp_path: Path) -> None:
     (tmp_path / "flash.img").write_bytes(b"\x00" * SECTOR * 64)
     with SimulatedBoard(directory=tmp_path) as board:
-        board.power_on()
         with Repl(board.serial_url) as repl:
+            board.power_on()
             assert b"no filesystem found on the flash" in repl.read_until(b">>> ")
             assert repl.exec("import os; print(os.listdir('/'))") == "[]"
 
