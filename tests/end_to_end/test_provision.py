@@ -175,8 +175,13 @@ def test_new_name_gives_a_new_identity(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned]
 ) -> None:
     first = provisioned(device_id="renamed-1", start=False)
+    run_until_first_telemetry(board)
     second = provisioned(device_id="renamed-2", start=False)
+    with SerialLink.open(board.serial_url) as link:
+        left = {Path(path).name for path in link.hashes("/mtls")}
+    assert left.isdisjoint({"current", "slot-a", "slot-b"})
     assert second.idevid_issued
+    assert second.token_given
     assert second.idevid_sha256 != first.idevid_sha256
     assert "enrolled" in run_until_first_telemetry(board)
     # Without a name it keeps the one that it has.
@@ -197,6 +202,28 @@ def test_board_whose_identity_was_erased_gets_a_new_one(
     assert second.idevid_sha256 != first.idevid_sha256
     assert second.token_given
     run_until_first_telemetry(board)
+
+
+def test_key_that_was_superseded_is_not_certified_again(
+    board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
+) -> None:
+    first = provisioned(start=False)
+    with SerialLink.open(board.serial_url) as link:
+        superseded = link.read_file("/mtls/idevid") or b""
+        link.exec("import os\nos.remove('/mtls/idevid')")
+    second = provisioned(start=False)
+    with SerialLink.open(board.serial_url) as link:  # an old copy of the flash, say
+        link.push({"/mtls/idevid": superseded})
+    third = provisioned(start=False)
+    assert third.idevid_issued
+    certificates = gateway.device(first.device_id)["certificates"]
+    states = {c["sha256"]: c["state"] for c in certificates if c["kind"] == "idevid"}
+    assert states == {
+        first.idevid_sha256: "revoked",
+        second.idevid_sha256: "revoked",
+        third.idevid_sha256: "current",
+    }
+    assert "enrolled" in run_until_first_telemetry(board)
 
 
 def test_board_moves_to_another_gateway(
