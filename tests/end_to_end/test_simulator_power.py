@@ -196,11 +196,10 @@ def test_a_flash_image_of_no_sense_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_filesystem_is_formatted_and_said_so(tmp_path: Path) -> None:
     (tmp_path / "flash.img").write_bytes(b"\x00" * SECTOR * 64)
-    with SimulatedBoard(directory=tmp_path) as board:
-        with Repl(board.serial_url) as repl:
-            board.power_on()
-            assert b"no filesystem found on the flash" in repl.read_until(b">>> ")
-            assert repl.exec("import os; print(os.listdir('/'))") == "[]"
+    with SimulatedBoard(directory=tmp_path) as board, Repl(board.serial_url) as repl:
+        board.power_on()
+        assert b"no filesystem found on the flash" in repl.read_until(b">>> ")
+        assert repl.exec("import os; print(os.listdir('/'))") == "[]"
 
 
 # ---- Clock ----
