@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
 _MODULES = (
-    "errors der p256 drbg keys x509 pkcs7 tsp ntp clock config store http tls client est timesync"
+    "errors der p256 drbg keys x509 pkcs7 tsp clock config store http tls client est timesync"
     " plan agent"
 ).split()
 

@@ -8,6 +8,8 @@ opening a TLS session of its own, so that there is never more than one.
 
 import time
 
+from micropython import const
+
 from .clock import Clock, now
 from .client import Session
 from .errors import (
@@ -24,10 +26,10 @@ from .errors import (
 from .plan import backoff_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 
-_PROVE_MS = 300
-_MAX_WAIT_MS = 60000
-_RESYNC_MS = 30000
-_HANDSHAKE_REFUSALS = 3
+_PROVE_MS = const(300)
+_MAX_WAIT_MS = const(60000)
+_RESYNC_MS = const(30000)
+_HANDSHAKE_REFUSALS = const(3)
 _PREFIX = "urn:handfast:error:"
 _KEY_REUSED = _PREFIX + "key-reused"
 _NOT_YET_VALID = _PREFIX + "certificate-not-yet-valid"

@@ -3,13 +3,15 @@
 
 import gc
 
+from micropython import const
+
 from .config import split_url
 from .errors import ClockNotSet, NotEnrolled, OutOfMemory, ProtocolError, Refused
 from .errors import Unreachable, Untrusted
 from .http import ResponseParser, request_bytes
 
-_ECONNRESET = 104
-_ETIMEDOUT = 110
+_ECONNRESET = const(104)
+_ETIMEDOUT = const(110)
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE")
 _PROBLEM = "application/problem+json"
 

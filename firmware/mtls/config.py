@@ -5,10 +5,15 @@ import json
 
 from .errors import ConfigError
 
-_SCHEMA = 1
-_MAX_BYTES = 4096
-_MAX_VALUE_CHARS = 256
-_MAX_NETWORKS = 8
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
+
+_SCHEMA = const(1)
+_MAX_BYTES = const(4096)
+_MAX_VALUE_CHARS = const(256)
+_MAX_NETWORKS = const(8)
 _ID_FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID_REST = _ID_FIRST + "._-"
 

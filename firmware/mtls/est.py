@@ -4,13 +4,15 @@
 import binascii
 import gc
 
+from micropython import const
+
 from .errors import ProtocolError, Untrusted
 
 _PREFIX = "/.well-known/est/"
 _PKCS10 = "application/pkcs10"
 _PKCS7 = "application/pkcs7-mime"
 _SAN = "2.5.29.17"
-_MAX_SKEW_S = 600
+_MAX_SKEW_S = const(600)
 _HEADERS = (("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64"))
 
 

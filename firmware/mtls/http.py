@@ -4,15 +4,27 @@
 
 from .errors import ProtocolError
 
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
+
 MAX_BODY_BYTES = 16384
-_MAX_LINE_BYTES = 2048
-_MAX_HEADER_BYTES = 8192
-_MAX_HEADERS = 48
-_MAX_INTERIM = 8
+_MAX_LINE_BYTES = const(2048)
+_MAX_HEADER_BYTES = const(8192)
+_MAX_HEADERS = const(48)
+_MAX_INTERIM = const(8)
 
 # What the parser waits for next.
-_STATUS, _HEADER, _BODY, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _DONE = range(8)
-_UNTIL_CLOSE = -1
+_STATUS = const(0)
+_HEADER = const(1)
+_BODY = const(2)
+_CHUNK_SIZE = const(3)
+_CHUNK = const(4)
+_CHUNK_END = const(5)
+_TRAILER = const(6)
+_DONE = const(7)
+_UNTIL_CLOSE = const(-1)
 
 
 def _clean(text):

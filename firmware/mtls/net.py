@@ -4,10 +4,12 @@
 
 import time
 
+from micropython import const
+
 from .errors import Unreachable
 
-_CONNECT_MS = 15000
-_POLL_MS = 100
+_CONNECT_MS = const(15000)
+_POLL_MS = const(100)
 
 
 def _join(station, ssid, password):

@@ -1,8 +1,13 @@
 # Handfast mTLS for MicroPython: when to renew and how long to wait, as pure functions
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-_FLOOR_MS = 500
-_CEILING_MS = 60000
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
+
+_FLOOR_MS = const(500)
+_CEILING_MS = const(60000)
 
 
 def renewal_time(not_before, not_after, jitter):

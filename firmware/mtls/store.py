@@ -10,12 +10,17 @@ import os
 
 from .errors import ConfigError, FlashFull, StoreDamaged
 
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
+
 _MAGIC = b"HFS1"
-_OVERHEAD = 4 + 2 + 2 + 32
-_MAX_FILE_BYTES = 8192
-_SEED_BYTES = 32
-_ENOENT = 2
-_ENOSPC = 28
+_OVERHEAD = const(40)  # magic, two lengths, SHA-256
+_MAX_FILE_BYTES = const(8192)
+_SEED_BYTES = const(32)
+_ENOENT = const(2)
+_ENOSPC = const(28)
 _TEMPORARY = ".new"
 
 

@@ -4,11 +4,13 @@
 first; NTP only when it cannot be reached, and only as a hint.
 """
 
+from micropython import const
+
 from .errors import ClockNotSet, ProtocolError, Refused, Unreachable
 
 _QUERY = "application/timestamp-query"
 _REPLY = "application/timestamp-reply"
-_MAX_REPLY_BYTES = 8192
+_MAX_REPLY_BYTES = const(8192)
 _HEADERS = (("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "close"))
 
 

@@ -14,6 +14,8 @@ import time
 
 import tls
 
+from micropython import const
+
 from .errors import OutOfMemory, ProtocolError, Refused, StoreDamaged, Unreachable, Untrusted
 
 # RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
@@ -21,11 +23,11 @@ _CIPHERS = (
     "TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256",
     "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
 )
-_EPIPE = 32
-_ECONNRESET = 104
-_ETIMEDOUT = 110
-_FATAL_ALERT = -0x7780
-_CONN_EOF = -0x7280
+_EPIPE = const(32)
+_ECONNRESET = const(104)
+_ETIMEDOUT = const(110)
+_FATAL_ALERT = const(-0x7780)
+_CONN_EOF = const(-0x7280)
 _OUT_OF_MEMORY = (12, -0x7F00, -0x2880, -0x3F80, -0x10)  # ENOMEM; SSL, X.509, PK, bignum
 _CONNECTING = (11, 114, 115, 119)  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
 
