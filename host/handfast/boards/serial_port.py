@@ -80,6 +80,7 @@ class SerialPort:
 
     def close(self) -> None:
         """Close the line; a second call does nothing."""
+        self._file_descriptor = None  # its number may soon be another file's
         with contextlib.suppress(OSError):
             self._line.close()
         if self._capture is not None:
@@ -165,8 +166,7 @@ class SerialPort:
             if self._file_descriptor is None:
                 arrived = self._poll(timeout_s)
             else:
-                wait_s = None if timeout_s == float("inf") else timeout_s
-                if not select.select([self._file_descriptor], [], [], wait_s)[0]:
+                if not _ready(self._file_descriptor, select.POLLIN, timeout_s):
                     return b""
                 arrived = os.read(self._file_descriptor, _READ_BYTES)
                 if not arrived:
@@ -198,15 +198,24 @@ class SerialPort:
             Unplugged: the line is gone.
         """
         try:
-            self._line.write(data)
-        except serial.SerialTimeoutException as error:
-            raise NoAnswer(
-                f"the board at {self.url} takes no input: "
-                "reset it, or unplug it and plug it in again"
-            ) from error
+            if self._file_descriptor is None:
+                self._line.write(data)
+            else:
+                self._send(self._file_descriptor, data)
         except (OSError, ValueError, TypeError) as error:
             raise self._gone() from error
         return len(data)
+
+    def _send(self, handle: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            if not _ready(handle, select.POLLOUT, _WRITE_TIMEOUT_S):
+                raise NoAnswer(
+                    f"the board at {self.url} takes no input: "
+                    "reset it, or unplug it and plug it in again"
+                )
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(handle, left) :]
 
     def _gone(self) -> Unplugged:
         return Unplugged(
@@ -220,8 +229,6 @@ def _open_line(url: str, baudrate: int) -> Any:
         line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:
             line.exclusive = True
-        if not url.startswith("rfc2217:"):  # whose socket has a timeout of its own
-            line.write_timeout = _WRITE_TIMEOUT_S
         _open_once_free(line)
     except ValueError as error:
         raise UsageError(f"{url} is not a serial port's path or URL: {error}") from error
@@ -253,6 +260,13 @@ def _file_descriptor(line: Any) -> int | None:
     except (AttributeError, OSError):  # rfc2217:// has a thread and a queue
         return None
     return descriptor
+
+
+def _ready(handle: int, event: int, timeout_s: float) -> bool:
+    # Not select: it and pyserial's own waits end at descriptor 1,023, about 150 boards.
+    poll = select.poll()
+    poll.register(handle, event)
+    return bool(poll.poll(None if timeout_s == float("inf") else timeout_s * 1000))
 
 
 def _open_capture(path: Path) -> Any:

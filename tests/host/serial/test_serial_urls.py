@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cable import CutCable, SerialServer
 
 from handfast.boards.serial_link import SerialLink
+from handfast.boards.serial_port import NoAnswer, SerialPort
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 
@@ -102,3 +104,30 @@ def test_serial_server_that_does_not_answer_is_a_board_problem(kind: str) -> Non
 def test_bad_url_is_a_usage_error(url: str) -> None:
     with pytest.raises((UsageError, BoardProblem)):
         SerialLink.open(url)
+
+
+def test_port_whose_descriptor_is_beyond_select_works(board: SimulatedBoard) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(2000, hard)), hard))
+    handles = [os.open("/dev/null", os.O_RDONLY) for _ in range(1030)]
+    try:
+        with SerialLink.open(board.serial_url) as link:
+            assert link.exec("print(6 * 7)") == "42\n"
+    finally:
+        for handle in handles:
+            os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_board_that_takes_no_input_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handfast.boards.serial_port._WRITE_TIMEOUT_S", 0.2)
+    master, client = os.openpty()  # nobody reads at its other end
+    try:
+        with (
+            SerialPort.open(os.ttyname(client)) as port,
+            pytest.raises(NoAnswer, match="takes no input"),
+        ):
+            port.write(bytes(1_000_000))
+    finally:
+        os.close(master)
+        os.close(client)
