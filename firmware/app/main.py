@@ -15,7 +15,7 @@ _SLOW_MS = 60000
 def say(event, facts=()):
     words = ["mtls:", event]
     for name, value in facts:
-        text = str(value)
+        text = str(value).replace("\\", "/")
         words.append(name + "=" + (('"' + text.replace('"', "'") + '"') if " " in text else text))
     print(" ".join(words).replace("\n", " "))
 
@@ -24,7 +24,10 @@ def say_error(error):
     if isinstance(error, Refused):
         say("refused", (("status", error.status), ("type", error.type or "-")))
     else:
-        say("error", (("kind", type(error).__name__), ("detail", str(error) or "-")))
+        say(
+            "error",
+            (("kind", type(error).__name__), ("detail", error.args[0] if error.args else "-")),
+        )
 
 
 class Telemetry:

@@ -111,7 +111,8 @@ class Agent:
         if isinstance(error, Refused):
             self._tell("refused", ("status", error.status), ("type", error.type or "-"))
         else:
-            self._tell("error", ("kind", type(error).__name__), ("detail", error))
+            detail = error.args[0] if error.args else "-"
+            self._tell("error", ("kind", type(error).__name__), ("detail", detail))
 
     def _advance(self):
         self.store.drbg()  # with stuck entropy nothing goes out at all

@@ -13,6 +13,7 @@ from .http import ResponseParser, request_bytes
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE")
+CURRENT = "current"
 _PROBLEM = "application/problem+json"
 
 
@@ -81,12 +82,13 @@ def exchange(connection, head, body, parser):
 class Session:
     """Requests below `base_url`, verified by the store's anchors, one connection at a time.
 
-    `identity` is an Identity, None (no client certificate), or a function that returns one at each
-    connect: a renewed certificate is used from the next connection on. `watch`, if given, is called
+    `identity` is CURRENT (the store's current slot at each connect, so that a renewed certificate
+    is used from the next connection on), an Identity, a function that returns one, or None for no
+    client certificate. `watch`, if given, is called
     with None after each success, and with the Refused or Untrusted that came instead.
     """
 
-    def __init__(self, base_url, store, identity=None, timeout_ms=10000, clock=None, watch=None):
+    def __init__(self, base_url, store, identity=CURRENT, timeout_ms=10000, clock=None, watch=None):
         self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
         self.prefix = self.prefix.rstrip("/")
         self.store = store
@@ -129,11 +131,7 @@ class Session:
         if self._clock is not None and not self._clock.believable:
             raise ClockNotSet("no believable time yet: nothing is sent before")
         self.store.drbg()  # a board with stuck entropy opens no TLS session
-        identity = self._identity
-        if identity is not None and not hasattr(identity, "cert_der"):
-            identity = identity()
-            if identity is None:
-                raise NotEnrolled("no usable certificate on this board yet")
+        identity = self._choose()
         from .tls import connect_tls
 
         try:
@@ -143,6 +141,19 @@ class Session:
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+
+    def _choose(self):
+        identity = self._identity
+        if identity is None or hasattr(identity, "cert_der"):
+            return identity
+        if identity == CURRENT:
+            slot = self.store.current()
+            identity = self.store.identity(slot) if slot else None
+        else:
+            identity = identity()
+        if identity is None or not identity.cert_der:
+            raise NotEnrolled("no usable certificate on this board yet: let an Agent enrol it")
+        return identity
 
     def wait_for_close(self, timeout_ms):
         """Send nothing and wait; raise Refused if the peer closes or alerts meanwhile."""

@@ -39,8 +39,13 @@ class Rig:
         self.stop()
         self.board.close()
 
-    def provision(self, *, token: bool = True) -> None:
-        """Provision the board and leave it switched off."""
+    def provision(
+        self, *, token: bool = True, files: dict[str, bytes] | None = None, code: str = ""
+    ) -> str:
+        """Provision the board and leave it switched off; returns what ``code`` printed.
+
+        ``code`` is run and ``files`` are pushed before the application has had a chance to start.
+        """
         self.board.power_on()
         provision(
             self.board.serial_url,
@@ -50,10 +55,15 @@ class Rig:
             token=token,
             start=False,
         )
+        with SerialLink.open(self.board.serial_url) as link:
+            printed = link.exec(code, timeout_s=DEADLINE_S)
+            if files:
+                link.push(files)
         self.board.power_off()
+        return printed
 
     def repl(self, code: str) -> str:
-        """Run code on the board without its application; leave it switched off."""
+        """Interrupt the application as it starts, run code, and leave the board switched off."""
         self.board.power_on()
         with SerialLink.open(self.board.serial_url) as link:
             link.soft_reset()

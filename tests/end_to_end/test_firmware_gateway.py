@@ -16,6 +16,7 @@ from firmware_rig import DEADLINE_S, Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
+from handfast.resources import firmware_dir
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"
@@ -122,6 +123,29 @@ def test_damaged_files_cost_at_most_an_enrolment(rig: Rig, damaged: tuple[str, .
     rig.event("telemetry")
 
 
+def test_three_lines_call_the_api_with_the_boards_own_certificate(rig: Rig) -> None:
+    rig.provision()
+    rig.start()
+    rig.event("telemetry")
+    rig.stop()
+    printed = rig.repl(
+        "import mtls\nfrom mtls.clock import Clock\nfrom mtls.timesync import sync\n"
+        "store = mtls.Store()\nsync(store, Clock(store))\n"
+        "session = mtls.Session(store.config()['api_url'], store)\n"
+        "print(session.get('/v1/ping').json()['device_id'])"
+    )
+    assert printed.strip() == rig.device_id
+
+
+def test_session_of_a_board_that_is_not_enrolled_says_so(rig: Rig) -> None:
+    printed = rig.provision(
+        code="import mtls\nstore = mtls.Store()\n"
+        "try: mtls.Session(store.config()['api_url'], store).get('/v1/ping')\n"
+        "except mtls.MTLSError as error: print(repr(error))"
+    )
+    assert printed.startswith("NotEnrolled")
+
+
 def test_revoked_board_is_refused_and_says_so(rig: Rig) -> None:
     rig.provision()
     rig.start()
@@ -143,8 +167,8 @@ def test_suspended_board_works_again_after_resume(rig: Rig) -> None:
 
 
 def test_unknown_token_is_told_and_the_idevid_used(rig: Rig) -> None:
-    rig.provision(token=False)
-    rig.push({"/mtls/secret.json": b'{"token": "not-a-token-of-this-gateway"}'})
+    wrong = b'{"token": "not-a-token-of-this-gateway"}'
+    rig.provision(token=False, files={"/mtls/secret.json": wrong})
     rig.start()
     assert rig.event("refused").fields["status"] == "401"
     assert rig.event("enrolled").fields["by"] == "idevid"
@@ -152,8 +176,7 @@ def test_unknown_token_is_told_and_the_idevid_used(rig: Rig) -> None:
 
 
 def test_board_without_any_way_in_says_what_to_do(rig: Rig) -> None:
-    rig.provision(token=False)
-    rig.repl("import os\nos.remove('/mtls/idevid')")
+    rig.provision(token=False, code="import os\nos.remove('/mtls/idevid')")
     rig.start()
     error = rig.event("error")
     assert error.fields["kind"] == "NotEnrolled"
@@ -174,10 +197,10 @@ def test_board_with_anothers_anchor_talks_to_no_one(
 ) -> None:
     other = StateDir(tmp_path_factory.mktemp("other"))
     create_authorities(other, PASSPHRASE)
-    rig.provision()
-    anchor = other.ca_certificate("server").read_bytes()
-    rig.repl("import os\nfor n in os.listdir('/mtls/anchor'): os.remove('/mtls/anchor/' + n)")
-    rig.push({"/mtls/anchor/tls-0.der": anchor})
+    rig.provision(
+        code="import os\nfor n in os.listdir('/mtls/anchor'): os.remove('/mtls/anchor/' + n)",
+        files={"/mtls/anchor/tls-0.der": other.ca_certificate("server").read_bytes()},
+    )
     rig.start()
     error = rig.event("error")
     assert error.fields["kind"] == "Untrusted"
@@ -187,8 +210,7 @@ def test_board_with_anothers_anchor_talks_to_no_one(
 
 
 def test_damaged_configuration_is_one_clear_line(rig: Rig) -> None:
-    rig.provision()
-    rig.push({"/mtls/config.json": b'{"schema": 1, "device_id": "UPPER"}'})
+    rig.provision(files={"/mtls/config.json": b'{"schema": 1, "device_id": "UPPER"}'})
     rig.start()
     error = rig.event("error")
     assert error.fields["kind"] == "ConfigError"
@@ -196,9 +218,8 @@ def test_damaged_configuration_is_one_clear_line(rig: Rig) -> None:
 
 
 def test_full_flash_is_told_and_leaves_nothing_half_written(rig: Rig) -> None:
-    rig.provision()
-    rig.repl(
-        "import os\nos.mkdir('/filler')\nn = size = 4096\n"
+    rig.provision(
+        code="import os\nos.mkdir('/filler')\nn = size = 4096\n"
         "while size >= 64:\n"
         " n += 1\n"
         " try:\n  with open('/filler/%d' % n, 'wb') as f: f.write(bytes(size))\n"
@@ -224,16 +245,14 @@ def test_ctrl_c_ends_the_application_at_the_repl(rig: Rig) -> None:
 
 
 def test_stuck_entropy_stops_the_board_before_any_tls(rig: Rig) -> None:
-    rig.provision()
     main = (
-        "import os\nimport mtls.drbg as drbg\n"
-        "def stuck(n): return bytes(n)\n"
+        "import mtls.drbg as drbg\n"
         "real = drbg.health_check\n"
-        "drbg.health_check = lambda source=None: real(stuck)\n"
+        "drbg.health_check = lambda source=None: real(bytes)\n"  # bytes(n): n zeros
         "exec(open('/app.py').read())\n"
     )
-    application = rig.repl("print(open('/main.py').read())").replace("\r\n", "\n")
-    rig.push({"/app.py": application.encode(), "/main.py": main.encode()})
+    application = (firmware_dir() / "app/main.py").read_bytes()
+    rig.provision(files={"/app.py": application, "/main.py": main.encode()})
     rig.start()
     assert rig.event("error").fields["kind"] == "EntropyError"
     assert not rig.console.events("enrolled")

@@ -89,8 +89,7 @@ def test_enrolment_by_token_cut_at_every_flash_operation(
     cuts = 0
     for cuts in range(MOST_OPERATIONS):
         rig = new_rig(f"enrolling-{cuts}")
-        rig.provision()
-        rig.repl("import os\nos.remove('/mtls/idevid')")  # the token is the only way in
+        rig.provision(code="import os\nos.remove('/mtls/idevid')")  # the token is the only way in
         finished = boot_until(rig, "mtls: telemetry seq=2 status=200", cut_after=cuts)
         assert works_alone(rig), f"cut at operation {cuts}"
         leaves = [
@@ -121,11 +120,10 @@ def test_firmware_without_the_pointer_write_does_not_pass(
     new_rig: Callable[[str], Rig],
 ) -> None:
     rig = new_rig("without-pointer")
-    rig.provision()
     store = (firmware_dir() / "mtls/store.py").read_text()
     write = 'self._write("current", name.encode() + b"\\n")'
     assert store.count(write) == 1
-    rig.push({"/lib/mtls/store.py": store.replace(write, "pass").encode()})
+    rig.provision(files={"/lib/mtls/store.py": store.replace(write, "pass").encode()})
     console = rig.start()
     rig.event("error", kind="StoreDamaged")
     assert not console.events("telemetry")

@@ -10,7 +10,7 @@ from mtls.errors import MTLSError, Refused
 from mtls.store import Store
 
 root, url, timeout_ms = sys.argv[1:4]
-session = Session(url, Store(root), timeout_ms=int(timeout_ms))
+session = Session(url, Store(root), None, timeout_ms=int(timeout_ms))
 for call in sys.argv[4:]:
     if call == "HUNG-UP":
         while not session._connection.stale():
