@@ -1,4 +1,4 @@
-"""A skip is not a pass: every skip must stand on allowed_skips.txt, with its reason, or the run fails."""
+"""A skip is not a pass: each must stand on allowed_skips.txt with its reason, or the run fails."""
 
 from __future__ import annotations
 

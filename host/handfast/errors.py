@@ -1,4 +1,4 @@
-"""The errors that end a command, each with the exit code it ends with (docs: INTERFACES, exit codes).
+"""The errors that end a command, each with the exit code that it ends with.
 
 Every message says what happened, to what, and what to do next. The command line prints
 ``str(error)`` on stderr and exits with ``error.exit_code``; nothing else decides an exit code.

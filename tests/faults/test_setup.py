@@ -82,7 +82,7 @@ def test_an_old_python_is_refused_by_name(checkout: Path, tmp_path: Path) -> Non
     assert "Python 3.11" in done.stderr
 
 
-def test_an_unfinished_virtual_environment_is_made_again(checkout: Path, tmp_path: Path) -> None:
+def test_an_unfinished_virtual_environment_is_made_again(checkout: Path) -> None:
     broken = checkout / ".venv" / "bin" / "python"
     broken.parent.mkdir(parents=True)
     broken.write_text("#!/bin/sh\nexit 1\n")
