@@ -14,16 +14,27 @@ sys.path.insert(0, str(firmware_dir()))
 
 from device_interpreter import run_script
 
+# The gate, the oldest MicroPython that is supported, and the board whose epoch is 2000.
+BOARDS = {
+    "pico-w": ("sim-pico-w", None),
+    "pico-w-1.25.0": ("sim-pico-w", "1.25.0"),
+    "esp32": ("sim-esp32", None),
+}
 
-@pytest.fixture(scope="session")
-def micropython() -> Path:
-    """The simulated Pico W's MicroPython, as a plain interpreter."""
-    return build_simulator("sim-pico-w")
+
+def program(board: str) -> Path:
+    profile, version = BOARDS[board]
+    return build_simulator(profile, micropython=version)
 
 
-@pytest.fixture(params=["cpython", "micropython"])
+@pytest.fixture(scope="session", params=BOARDS)
+def micropython(request: pytest.FixtureRequest) -> Path:
+    """A simulated board's MicroPython, as a plain interpreter."""
+    return program(request.param)
+
+
+@pytest.fixture(params=["cpython", *BOARDS])
 def run_device(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[str]]:
-    """Runs a script of tests/firmware/device, its arguments relative to tmp_path."""
-    on_board = request.param == "micropython"
-    interpreter = request.getfixturevalue("micropython") if on_board else None
+    """Runs a script of tests/firmware/device everywhere, its arguments relative to tmp_path."""
+    interpreter = None if request.param == "cpython" else program(request.param)
     return partial(run_script, interpreter, cwd=tmp_path)

@@ -128,3 +128,16 @@ def test_endless_forgeries_do_not_outlast_the_deadline():
 def test_name_that_does_not_resolve_is_unreachable():
     with pytest.raises(Unreachable):
         ntp.query("no-such-host.invalid", 123, 1000)
+
+
+def test_board_passes_forgeries_over_and_takes_the_answer(run_device):
+    forged = (lambda _: answer(bytes(8), unix=UNIX + 99), lambda _: b"noise")
+    with ntp_server([*forged, lambda question: answer(question[40:48])]) as port:
+        assert run_device("ntp_question.py", str(port), "10000") == [str(UNIX)]
+
+
+def test_board_waits_for_a_silent_server_no_longer_than_it_was_told(run_device):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        assert run_device("ntp_question.py", str(port), "50") == ["Unreachable"]
