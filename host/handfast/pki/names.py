@@ -14,8 +14,8 @@ from handfast.wire import DEVICE_ID_PATTERN, SPIFFE_TEMPLATE
 _DEVICE_ID = re.compile(DEVICE_ID_PATTERN)
 # SPIFFE-ID §2.1: lower-case letters, digits, dot, dash, underscore; at most 255 bytes.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
-# RFC 5280 ub-serial-number, and PrintableString without its quotes and slashes.
-_HARDWARE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 :._+-]{0,63}")
+# RFC 5280 ub-serial-number, and PrintableString (no underscore) without its quotes and slashes.
+_HARDWARE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 :.+-]{0,63}")
 _DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z)({_DNS_LABEL}\.)*{_DNS_LABEL}", re.IGNORECASE)
 
@@ -57,7 +57,7 @@ def validate_hardware_id(hardware_id: str) -> str:
     if not _HARDWARE_ID.fullmatch(hardware_id):
         raise UsageError(
             f"{hardware_id!r} is not a hardware id: use 1 to 64 letters, digits, spaces and "
-            "':._+-', beginning with a letter or digit"
+            "':.+-', beginning with a letter or digit"
         )
     return hardware_id
 
@@ -92,10 +92,12 @@ def server_name(name: str) -> x509.DNSName | x509.IPAddress:
     Raises:
         UsageError: it is neither.
     """
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        pass
+    # A zone (fe80::1%eth0) means something on one machine only, and no certificate can hold it.
+    if "%" not in name:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            pass
     # A last label of digits would be an address that somebody mistyped.
     if not _DNS_NAME.fullmatch(name) or name.rpartition(".")[2].isdigit():
         raise UsageError(f"{name!r} is neither a DNS name nor an IP address")

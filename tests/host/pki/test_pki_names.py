@@ -5,8 +5,10 @@ import re
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
+from pki_kit import new_key
 
 from handfast.errors import UsageError
 from handfast.pki.names import (
@@ -46,10 +48,24 @@ def test_odd_trust_domains_are_refused(text: str) -> None:
         validate_trust_domain(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "a" * 65, "a\nb", "Ω"])
+@pytest.mark.parametrize("text", ["", " ", "a" * 65, "a\nb", "Ω", "a_b", "a@b", "a*b", "a&b"])
 def test_odd_hardware_ids_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         validate_hardware_id(text)
+
+
+def test_every_character_that_a_hardware_id_may_have_can_be_read_back() -> None:
+    accepted = 0
+    for character in map(chr, range(128)):
+        try:
+            subject = device_subject("pump-7", f"A{character}")
+        except UsageError:
+            continue
+        builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+        # Not every reader takes what is no PrintableString, and cryptography writes it all the same.
+        assert builder.sign(new_key(), hashes.SHA256()).subject == subject, character
+        accepted += 1
+    assert accepted > 62
 
 
 def test_subject_has_the_hardware_id_as_serial_number() -> None:
@@ -70,7 +86,9 @@ def test_host_names_stand_in_the_san_in_lower_case(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a..b", ".a", "a.", "-a", "a-", "a_b", "*.a", "a b", "1.2.3", "300.1.1.1", "bü.de"]
+    "name",
+    ["", "a..b", ".a", "a.", "-a", "a-", "a_b", "*.a", "a b", "1.2.3", "300.1.1.1", "bü.de"]
+    + ["fe80::1%eth0", "::1%"],
 )
 def test_what_is_neither_name_nor_address_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="neither"):
