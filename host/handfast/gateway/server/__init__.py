@@ -1,9 +1,25 @@
-"""An ASGI server for mutual TLS: pyOpenSSL on non-blocking sockets, HTTP/1.1 with hard limits."""
+"""An ASGI server for mutual TLS: verified peers in the scope, hard limits, nothing to resume.
 
+It knows nothing of devices or registries; see :mod:`handfast.gateway.service` for what runs in it.
+"""
+
+from handfast.gateway.server.connection import Log
+from handfast.gateway.server.cycle import ASGIApp, ClientGone
+from handfast.gateway.server.info import ConnectionInfo
 from handfast.gateway.server.limits import Limits
 from handfast.gateway.server.listener import Listener
-from handfast.gateway.server.peer import ConnectionInfo
+from handfast.gateway.server.response import InvalidResponse
 from handfast.gateway.server.server import Server
 from handfast.gateway.server.tls import build_context
 
-__all__ = ["ConnectionInfo", "Limits", "Listener", "Server", "build_context"]
+__all__ = [
+    "ASGIApp",
+    "ClientGone",
+    "ConnectionInfo",
+    "InvalidResponse",
+    "Limits",
+    "Listener",
+    "Log",
+    "Server",
+    "build_context",
+]

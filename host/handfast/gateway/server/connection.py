@@ -1,220 +1,513 @@
-"""One connection from accept to close: handshake, then request after request, then goodbye."""
+"""One connection: handshake, requests one after another, and an end that the peer can read."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from OpenSSL import SSL
+from cryptography.hazmat.primitives import hashes
 
-from handfast.gateway.server.asgi import Exchange
-from handfast.gateway.server.http import (
-    CONTINUE,
-    Malformed,
-    Request,
-    RequestParser,
-    problem,
-    response_head,
-)
+from handfast.gateway.server.cycle import ASGIApp, ClientGone, Cycle
+from handfast.gateway.server.deadline import Deadline
+from handfast.gateway.server.http import Data, EndOfMessage, Request, RequestParser
+from handfast.gateway.server.info import ConnectionInfo
 from handfast.gateway.server.limits import Limits
-from handfast.gateway.server.peer import ConnectionInfo
-from handfast.gateway.server.tls import Verification, refusal_reason
-from handfast.gateway.server.wire import PlainTransport, TlsTransport, Wire
+from handfast.gateway.server.problem import HttpRefusal
+from handfast.gateway.server.refusals import Refusal
+from handfast.gateway.server.response import refusal_bytes
+from handfast.gateway.server.scope import connection_scope
+from handfast.gateway.server.transport import (
+    READ_SIZE,
+    HandshakeRefused,
+    Lost,
+    Transport,
+    WantRead,
+    WantWrite,
+)
 
-_READ_BYTES = 16_384
-_DRAIN_S = 1.0
+# Above this an application that sends waits until all of it has left, which is also what one
+# write deadline covers; and a body that nobody takes stays in the kernel.
+_HIGH_WATER = 64 * 1024
+# Of requests that come before the current one is answered.
+_READ_AHEAD = 16 * 1024
+_MOST_DISCARDED = 1024 * 1024
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+class Log(Protocol):
+    """What is needed of a structlog logger."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Log what happens in good order."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Log what an operator should look at."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Log what should not happen."""
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """What the connections of one listener share.
+
+    Attributes:
+        scope: the listener's part of every ASGI scope.
+        tasks: calls of the application that have not returned.
+        stopping: no connection is kept for another request.
+    """
+
+    app: ASGIApp
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    log: Log
+    scope: dict[str, Any]
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    stopping: bool = False
+
+
+class _State(enum.Enum):
+    HANDSHAKE = enum.auto()
+    OPEN = enum.auto()
+    FLUSHING = enum.auto()  # the last bytes are leaving
+    LINGERING = enum.auto()  # they have left; the peer is to read them before we close
+    CLOSED = enum.auto()
 
 
 class Connection:
-    """Serves one peer; :meth:`run` ends when the connection does.
+    """Owns an accepted socket until it is closed, and calls ``on_closed`` then, once.
 
-    Args:
-        sock: non-blocking, just accepted.
-        context: the TLS context of this connection, None for plain HTTP.
-        peer: filled in as the peer becomes known.
+    It lives in callbacks of the event loop; each call of the application runs in a task.
     """
 
     def __init__(
         self,
-        sock: socket.socket,
-        context: SSL.Context | None,
+        transport: Transport,
+        info: ConnectionInfo,
+        service: Service,
         *,
-        peer: ConnectionInfo,
-        limits: Limits,
-        app: Application,
-        log: Any,
+        on_closed: Callable[[Connection], None],
     ) -> None:
-        self.peer = peer
-        self._limits = limits
-        self._app = app
-        self._log = log
-        self._tls = None if context is None else SSL.Connection(context, sock)
-        transport = PlainTransport(sock) if self._tls is None else TlsTransport(self._tls)
-        self._wire = Wire(sock, transport)
-        self._seen = Verification()
-        self._parser = RequestParser(limits)
-        self._busy = False
-        self._stopping = False
+        self.info = info
+        self._transport = transport
+        self._fd = transport.fileno()
+        self._service = service
+        self._loop = service.loop
+        self._limits = service.limits
+        self._on_closed = on_closed
+        self._state = _State.HANDSHAKE
+        self._parser = RequestParser(service.limits)
+        self._cycle: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
+        self._scope: dict[str, Any] = {}
+        self._out = bytearray()
+        self._drained: asyncio.Future[None] | None = None
+        self._input_ended = False
+        self._requests = 0
+        self._discarded = 0
+        # TLS may have to write before it can read, and the other way round.
+        self._read_wants_write = False
+        self._write_wants_read = False
+        self._watches_read = False
+        self._watches_write = False
+        self._read_deadline = Deadline(service.loop)
+        self._write_deadline = Deadline(service.loop)
 
-    async def run(self) -> None:
-        """Serve until either side ends it; never raises but for cancellation."""
-        self._task = asyncio.current_task()
-        try:
-            if await self._shake_hands():
-                await self._serve()
-        except OSError:
-            pass  # the peer is gone: nobody is left to tell
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-        finally:
-            self._wire.abort()
+    # What others do with a connection
 
-    def stop(self) -> None:
-        """Close as soon as no request is in flight."""
-        self._stopping = True
-        if not self._busy:
-            self.abort()
+    def start(self) -> None:
+        """Begin the handshake."""
+        self._read_deadline.set(self._limits.handshake_s, self._handshake_overdue)
+        self._guarded(self._handshake)
+
+    def finish(self) -> None:
+        """Close as soon as the request in flight, if any, is answered."""
+        if self._state is _State.HANDSHAKE or (self._state is _State.OPEN and not self._cycle):
+            self.close()
+
+    def close(self) -> None:
+        """Close now. What was answered is on its way; what was not will not be."""
+        if self._state is _State.CLOSED:
+            return
+        if self._state is _State.OPEN and not self._out:
+            self._transport.end()
+        self._drop()
 
     def abort(self) -> None:
-        """Close now, whatever is in flight."""
-        self._stopping = True
-        self._wire.abort()
+        """Close now, drop what is on its way and cancel the application's work."""
         if self._task is not None:
             self._task.cancel()
+        self._drop(reset=True)
 
-    # The handshake
+    # The event loop's callbacks
 
-    async def _shake_hands(self) -> bool:
-        if self._tls is None:
-            return True
-        self._tls.set_app_data(self._seen)
-        self._tls.set_accept_state()
+    def _readable(self) -> None:
+        if self._state is _State.HANDSHAKE:
+            self._guarded(self._handshake)
+        elif self._state is _State.LINGERING:
+            self._guarded(self._discard)
+        else:
+            if self._write_wants_read:
+                self._write_wants_read = False
+                self._guarded(self._flush)
+            if self._state is _State.OPEN and self._may_read():
+                self._guarded(self._read)
+
+    def _writable(self) -> None:
+        if self._state is _State.HANDSHAKE:
+            self._guarded(self._handshake)
+            return
+        if self._read_wants_write:
+            self._read_wants_write = False
+            self._guarded(self._read)
+        self._guarded(self._flush)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a step; whatever goes wrong ends this connection and no other."""
         try:
-            async with asyncio.timeout(self._limits.handshake_s):
-                await self._wire.handshake()
-        except TimeoutError:
-            self._refused("handshake-timeout")
-            return False
-        except OSError:
-            self._refused("disconnected")
-            return False
-        except SSL.Error as error:
-            self._refused(refusal_reason(error, self._seen))
-            await self._wire.finish(_DRAIN_S)  # so that the alert is read before the reset
-            return False
-        self._identify(self._tls)
-        return True
-
-    def _identify(self, tls: SSL.Connection) -> None:
-        self.peer.tls_version = tls.get_protocol_version()
-        self.peer.cipher = tls.get_cipher_name()
-        certificate = tls.get_peer_certificate(as_cryptography=True)
-        if certificate is not None:
-            self.peer.present(certificate)
-
-    def _refused(self, reason: str) -> None:
-        leaf = self._seen.leaf
-        shown = {} if leaf is None else {"subject": leaf.subject.rfc4514_string()}
-        if leaf is not None:
-            self.peer.present(leaf)
-            shown["certificate"] = (self.peer.client_certificate_sha256 or b"").hex()
-        self._log.info(
-            "tls_refused",
-            listener=self.peer.listener,
-            peer=self.peer.address,
-            reason=reason,
-            **shown,
-        )
-
-    # Requests
-
-    async def _serve(self) -> None:
-        try:
-            while not self._stopping:
-                request = await self._next_request()
-                if request is None or not await self._answer(request):
-                    break
-        except Malformed as error:
-            await self._answer_malformed(error)
-        except TimeoutError:
-            if self._parser.begun:
-                await self._answer_malformed(Malformed(408, "timeout", "the request took too long"))
-        async with asyncio.timeout(self._limits.write_s):
-            await self._wire.finish(_DRAIN_S)
-
-    async def _next_request(self) -> Request | None:
-        """Read until a request is whole; None at the peer's end, TimeoutError at a deadline."""
-        parser, limits = self._parser, self._limits
-        idle_until = self._loop.time() + limits.keep_alive_s
-        begun_at = self._loop.time() if parser.begun else None
-        body_at: float | None = None
-        while not parser.complete:
-            now = self._loop.time()
-            if parser.begun and begun_at is None:
-                begun_at = now
-            if parser.in_body and body_at is None:
-                body_at = now
-            deadline = idle_until
-            if body_at is not None:
-                deadline = body_at + limits.body_s
-            elif begun_at is not None:
-                deadline = begun_at + limits.header_s
-            if parser.wants_continue:
-                parser.wants_continue = False
-                await self._send(CONTINUE)
-            async with asyncio.timeout_at(deadline):
-                data = await self._wire.receive(_READ_BYTES)
-            if not data:
-                return None
-            parser.feed(data)
-        return parser.complete.popleft()
-
-    async def _answer(self, request: Request) -> bool:
-        """Let the application answer; return whether the connection goes on."""
-        self._busy = True
-        exchange = Exchange(request, self.peer, self._tls, self._send, lambda: self._stopping)
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        except OSError:
-            raise
+            step()
+        except Lost:
+            self._drop()
         except Exception as error:
-            self._log.error("application_failed", path=request.path, exc_info=error)
-        finally:
-            self._busy = False
-        if not exchange.started:
-            headers, body = problem(500, "internal", "the gateway failed; its log says why")
-            await self._respond(500, headers, body)
-            return False
-        return exchange.whole and exchange.keep_alive
+            self._service.log.error(
+                "connection_failed",
+                **self._named(),
+                error=type(error).__name__,
+                where=_where(error),
+            )
+            self.abort()
+        else:
+            self._watch()
 
-    async def _answer_malformed(self, error: Malformed) -> None:
-        self._log.info(
-            "request_malformed",
-            listener=self.peer.listener,
-            peer=self.peer.address,
-            status=error.status,
-            slug=error.slug,
-            detail=error.detail,
-        )
-        headers, body = problem(error.status, error.slug, error.detail)
-        with contextlib.suppress(TimeoutError):
-            await self._respond(error.status, headers, body)
+    # Handshake
 
-    async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
-        await self._send(response_head(status, headers, keep_alive=False) + body)
-
-    async def _send(self, data: bytes) -> None:
+    def _handshake(self) -> None:
         try:
-            async with asyncio.timeout(self._limits.write_s):
-                await self._wire.send_all(data)
-        except TimeoutError:
-            raise ConnectionAbortedError("the peer does not read") from None
+            self._transport.handshake()
+        except WantRead:
+            self._watch_exactly(read=True, write=False)
+        except WantWrite:
+            self._watch_exactly(read=False, write=True)
+        except HandshakeRefused as refused:
+            self._log_refusal(refused.refusal)
+            if refused.refusal.reason == "peer-closed":
+                self._drop()
+            else:
+                self._linger()
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        self._state = _State.OPEN
+        certificate = self._transport.peer_certificate()
+        if certificate is not None:
+            self.info.client_certificate = certificate
+            self.info.client_certificate_sha256 = certificate.fingerprint(hashes.SHA256())
+        self._scope = connection_scope(self._service.scope, self._transport, self.info)
+        # A device may hold its connection ready; a stranger must have come to say something.
+        known = certificate is not None
+        first = self._limits.keep_alive_s if known else self._limits.header_s
+        self._read_deadline.set(first, self.close)
+        self._read()
+
+    def _handshake_overdue(self) -> None:
+        self._log_refusal(Refusal("handshake-timeout"))
+        self._drop()
+
+    def _log_refusal(self, refusal: Refusal) -> None:
+        self._service.log.info("tls_refused", **self._named(), **refusal.fields())
+
+    # Reading
+
+    def _may_read(self) -> bool:
+        if self._input_ended:
+            return False
+        if self._cycle is not None and self._cycle.waiting_body_bytes >= _HIGH_WATER:
+            return False
+        return self._cycle is None or self._parser.buffered < _READ_AHEAD
+
+    def _read(self) -> None:
+        while self._state is _State.OPEN and self._may_read():
+            try:
+                data = self._transport.receive()
+            except WantRead:
+                return
+            except WantWrite:
+                self._read_wants_write = True
+                return
+            if not data:
+                self._end_of_input()
+                return
+            if self._parser.between_messages and self._cycle is None:
+                self._read_deadline.set(self._limits.header_s, self._head_overdue)
+            self._parser.feed(data)
+            self._advance()
+            # One read an event is fair to the others, but epoll cannot see inside OpenSSL.
+            if not self._transport.pending():
+                return
+
+    def _end_of_input(self) -> None:
+        self._input_ended = True
+        if self._cycle is None:
+            self.close()
+        elif self._parser.message_ended:
+            # Half-closed: a client may say all it has to say and then only listen.
+            self._cycle.end_input()
+        else:
+            self._drop()
+
+    def _advance(self) -> None:
+        """Take events from the parser until it needs bytes or the application has to answer."""
+        try:
+            while self._state is _State.OPEN and (event := self._parser.next_event()) is not None:
+                if isinstance(event, Request):
+                    self._begin(event)
+                elif self._cycle is not None and isinstance(event, Data):
+                    self._cycle.feed(event.data)
+                elif self._cycle is not None and isinstance(event, EndOfMessage):
+                    self._end_request(self._cycle)
+        except HttpRefusal as refusal:
+            self._refuse(refusal)
+
+    # One request
+
+    def _begin(self, request: Request) -> None:
+        self._requests += 1
+        if request.has_body:
+            self._read_deadline.set(self._limits.body_s, self._body_overdue)
+        else:
+            self._read_deadline.clear()
+        self._cycle = Cycle(request, self)
+        task = self._loop.create_task(self._answer(self._cycle))
+        self._task = task
+        self._service.tasks.add(task)
+        task.add_done_callback(self._service.tasks.discard)
+
+    def _end_request(self, cycle: Cycle) -> None:
+        self._read_deadline.clear()
+        cycle.end_body()
+        if self._task is None:  # the answer came before the body's end
+            self._next_request()
+
+    async def _answer(self, cycle: Cycle) -> None:
+        request = cycle.request
+        scope = {
+            **self._scope,
+            "http_version": request.http_version,
+            "method": request.method,
+            "path": request.path,
+            "raw_path": request.raw_path,
+            "query_string": request.query,
+            "headers": request.headers,
+            "extensions": dict(self._scope["extensions"]),
+        }
+        try:
+            await self._service.app(scope, cycle.receive, cycle.send)
+        except ClientGone:
+            pass
+        except Exception as error:
+            # Its text may quote what a client sent, and so a secret; where it happened may not.
+            self._service.log.error(
+                "application_failed",
+                **self._named(),
+                error=type(error).__name__,
+                where=_where(error),
+            )
+        self._task = None
+        self._guarded(lambda: self._answered(cycle))
+
+    def _answered(self, cycle: Cycle) -> None:
+        if self._state is not _State.OPEN:
+            return
+        response = cycle.response
+        if not response.started:
+            refusal = HttpRefusal("internal")
+            self._log_answer(refusal, cycle.request)
+            self.write(refusal_bytes(refusal, method=cycle.request.method))
+            self._end()
+        elif not response.complete or response.truncated:
+            # Only a reset tells a client that the rest of a length or of the chunks is missing.
+            self._drop(reset=True)
+        elif not response.keep_alive or self._service.stopping or self._input_ended:
+            self._end()
+        elif self._parser.message_ended:
+            self._next_request()
+
+    def _next_request(self) -> None:
+        self._cycle = None
+        self._parser.next_message()
+        if self._parser.between_messages:
+            self._read_deadline.set(self._limits.keep_alive_s, self.close)
+        else:
+            self._read_deadline.set(self._limits.header_s, self._head_overdue)
+            self._advance()
+        if self._state is _State.OPEN and self._transport.pending():
+            self._loop.call_soon(self._readable)
+
+    def _head_overdue(self) -> None:
+        self._guarded(lambda: self._refuse(HttpRefusal("request-timeout")))
+
+    def _body_overdue(self) -> None:
+        self._guarded(lambda: self._refuse(HttpRefusal("request-timeout")))
+
+    def _refuse(self, refusal: HttpRefusal) -> None:
+        """Answer for the application, if it is not too late to."""
+        cycle = self._cycle
+        if cycle is not None and cycle.response.started:
+            self._drop(reset=not cycle.response.complete)
+            return
+        self._log_answer(refusal, cycle.request if cycle else None)
+        self.write(refusal_bytes(refusal, method=cycle.request.method if cycle else "GET"))
+        self._end()
+
+    # Writing; these four are the cycle's channel
+
+    def write(self, data: bytes) -> None:
+        """See :class:`Channel`."""
+        if self._state is not _State.OPEN:
+            return
+        if not self._out:
+            self._write_deadline.set(self._limits.write_s, self._write_overdue)
+        self._out += data
+        self._guarded(self._flush)
+
+    async def drained(self) -> None:
+        """See :class:`Channel`."""
+        if len(self._out) > _HIGH_WATER and self._state is not _State.CLOSED:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+        if self._state is _State.CLOSED:
+            raise ClientGone("the client is gone")
+
+    def body_wanted(self) -> None:
+        """See :class:`Channel`."""
+        # Not from here: the application is in the middle of a call.
+        self._loop.call_soon(self._readable)
+
+    def may_keep_alive(self) -> bool:
+        """See :class:`Channel`."""
+        most = self._limits.max_requests_per_connection
+        return (
+            not self._service.stopping
+            and not self._input_ended
+            and (most is None or self._requests < most)
+        )
+
+    def _flush(self) -> None:
+        while self._out:
+            try:
+                sent = self._transport.send(self._out)
+            except WantWrite:
+                return
+            except WantRead:
+                self._write_wants_read = True
+                return
+            del self._out[:sent]
+        self._write_deadline.clear()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+        if self._state is _State.FLUSHING:
+            self._linger()
+
+    def _write_overdue(self) -> None:
+        self._service.log.info("write_timeout", **self._named(), unsent_bytes=len(self._out))
+        self._drop(reset=True)
+
+    # The end
+
+    def _end(self) -> None:
+        """Let what was written leave, then close."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.FLUSHING
+        self._read_deadline.clear()
+        if self._cycle is not None:
+            self._cycle.disconnect()
+        self._flush()
+
+    def _linger(self) -> None:
+        """Say the last word and wait, not long, until the peer has closed too.
+
+        A close with bytes unread makes the kernel send a reset, and a reset makes the peer's
+        kernel throw away what it has not read yet: the very alert or answer that says why.
+        """
+        self._state = _State.LINGERING
+        self._out.clear()
+        self._transport.end()
+        if self._input_ended:
+            self._drop()
+            return
+        self._read_deadline.set(self._limits.linger_s, self._drop)
+        self._discard()
+
+    def _discard(self) -> None:
+        self._discarded += READ_SIZE
+        if not self._transport.discard() or self._discarded > _MOST_DISCARDED:
+            self._drop()
+
+    def _drop(self, *, reset: bool = False) -> None:
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        self._watch_exactly(read=False, write=False)
+        self._read_deadline.cancel()
+        self._write_deadline.cancel()
+        self._out.clear()
+        if self._cycle is not None:
+            self._cycle.disconnect()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._transport.close(reset=reset)
+        self._on_closed(self)
+
+    # What the event loop watches
+
+    def _watch(self) -> None:
+        if self._state is _State.OPEN or self._state is _State.FLUSHING:
+            reads = self._state is _State.OPEN and self._may_read() and not self._read_wants_write
+            writes = bool(self._out) and not self._write_wants_read
+            self._watch_exactly(
+                read=reads or self._write_wants_read, write=writes or self._read_wants_write
+            )
+        elif self._state is _State.LINGERING:
+            self._watch_exactly(read=True, write=False)
+
+    def _watch_exactly(self, *, read: bool, write: bool) -> None:
+        if read != self._watches_read:
+            self._watches_read = read
+            if read:
+                self._loop.add_reader(self._fd, self._readable)
+            else:
+                self._loop.remove_reader(self._fd)
+        if write != self._watches_write:
+            self._watches_write = write
+            if write:
+                self._loop.add_writer(self._fd, self._writable)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    # Logging
+
+    def _named(self) -> dict[str, Any]:
+        return {"listener": self.info.listener, "peer": self.info.address}
+
+    def _log_answer(self, refusal: HttpRefusal, request: Request | None) -> None:
+        fields = {"method": request.method, "path": request.path} if request is not None else {}
+        self._service.log.info(
+            "request", **self._named(), status=refusal.status, slug=refusal.slug, **fields
+        )
+
+
+def _where(error: BaseException) -> list[str]:
+    """Return the innermost frames, without source lines or values."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return frames[-6:]

@@ -1,186 +1,382 @@
-"""HTTP/1.1 without IO: bytes in, whole requests out, every bound enforced on the way (RFC 9112)."""
+"""HTTP/1.1 requests out of bytes, without IO (RFC 9112).
+
+llhttp (by httptools, strict in everything) reads heads and chunked bodies; this module decides
+where each message ends, so that limits are exact to the byte and nothing after the end of one
+message is looked at before that message is answered. Whatever two implementations could read
+differently is refused: that is what request smuggling lives on (RFC 9112 section 11.2).
+"""
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from urllib.parse import unquote
+import enum
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from handfast.gateway.server.limits import Limits
+from handfast.gateway.server.problem import HttpRefusal
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_PROBLEM = "urn:handfast:error:"
-_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization")
+Headers = list[tuple[bytes, bytes]]
 
-
-class Malformed(Exception):
-    """The peer broke a rule or a bound; ``status`` is the answer, and the connection ends."""
-
-    def __init__(self, status: int, slug: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.slug = slug
-        self.detail = detail
+_REQUEST_LINE = re.compile(rb"([A-Z]+) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
+_OTHER_VERSION = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/[0-9](\.[0-9])?\r\n")
+# host [":" port] of RFC 3986 3.2.2; empty is valid where the target has no authority.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([/?].*)?", re.IGNORECASE)
+_METHOD_AND_VERSION_BYTES = 32
+_LONGEST_LENGTH = 18
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One whole request; header names are lower case, as ASGI wants them."""
+    """A request's head.
 
-    method: str = ""
-    target: bytes = b""
-    version: str = "1.1"
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)
-    keep_alive: bool = True
+    Attributes:
+        path: percent-decoded.
+        raw_path: as it came, without the query.
+        query: without its question mark.
+        headers: names in lower case, in order; one Host at most.
+        http_version: "1.0" or "1.1".
+        keep_alive: whether the client would send another request.
+        expects_continue: whether the client waits for 100 (Continue) before it sends the body.
+        has_body: whether any body follows.
+    """
 
-    @property
-    def raw_path(self) -> bytes:
-        """The path as it came, without the query."""
-        return self.target.partition(b"?")[0]
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: Headers
+    http_version: str
+    keep_alive: bool
+    expects_continue: bool
+    has_body: bool
 
-    @property
-    def path(self) -> str:
-        """The path, percent-decoded."""
-        return unquote(self.raw_path.decode("ascii"), errors="strict")
 
-    @property
-    def query(self) -> bytes:
-        """What follows the question mark."""
-        return self.target.partition(b"?")[2]
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A piece of the body."""
+
+    data: bytes
+
+
+class EndOfMessage:
+    """The request is complete."""
+
+
+END = EndOfMessage()
+Event = Request | Data | EndOfMessage
+
+
+class _State(enum.Enum):
+    HEAD = enum.auto()
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    END = enum.auto()
+    DONE = enum.auto()
 
 
 class RequestParser:
-    """Feed it bytes; take whole requests from ``complete``.
+    """Give it bytes with :meth:`feed`, take events with :meth:`next_event`.
 
-    ``in_header`` and ``in_body`` say where the unfinished request stands, for deadlines;
-    ``wants_continue`` that the peer waits for ``100 Continue``.
+    After an :class:`EndOfMessage` it gives nothing until :meth:`next_message`, whatever is
+    buffered. After an :class:`HttpRefusal` it must not be used again.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._parser = httptools.HttpRequestParser(self)
-        self._request = Request()
-        self._header_bytes = 0
-        self._problem: Malformed | None = None
-        self.complete: deque[Request] = deque()
-        self.begun = False
-        self.in_body = False
-        self.wants_continue = False
+        self._buffer = bytearray()
+        self._searched = 0
+        self._state = _State.HEAD
+        self._remaining = 0
+        self._chunked: _Chunked | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take what the peer sent.
+        """Take bytes; how many is the caller's to bound."""
+        self._buffer += data
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were fed and are not yet part of an event."""
+        return len(self._buffer)
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether no byte of a next request has come."""
+        return self._state is _State.HEAD and not self._buffer
+
+    @property
+    def message_ended(self) -> bool:
+        """Whether the current request is complete."""
+        return self._state is _State.DONE
+
+    def next_message(self) -> None:
+        """Go on with the next request, after the current one has ended."""
+        if self._state is not _State.DONE:
+            raise RuntimeError("the current request has not ended")
+        self._state = _State.HEAD
+        self._searched = 0
+
+    def next_event(self) -> Event | None:
+        """Return the next event, or ``None`` when more bytes are needed.
 
         Raises:
-            Malformed: nothing more can be read from this peer.
+            HttpRefusal: the request is malformed, ambiguous or too large.
         """
-        if not self.in_body:
-            self._header_bytes += len(data)  # an unended header counts before it is parsed
+        if self._state is _State.HEAD:
+            return self._head()
+        if self._state is _State.LENGTH:
+            return self._counted()
+        if self._state is _State.CHUNKED:
+            return self._decoded()
+        if self._state is _State.END:
+            self._state = _State.DONE
+            return END
+        return None
+
+    def _head(self) -> Request | None:
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n"):
+            del buffer[:2]  # RFC 9112 2.2: one empty line before a request is forgiven
+            self._searched = 0
+        # What is no method is answered at once: a TLS hello on a plain port, a second empty line.
+        if buffer and not 0x41 <= buffer[0] <= 0x5A and buffer != b"\r":
+            raise HttpRefusal("bad-request", "The request does not begin with a method.")
+        end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        self._searched = len(buffer)
+        self._check_head_size(end + 4 if end >= 0 else len(buffer))
+        if end < 0:
+            return None
+        head = bytes(buffer[: end + 4])
+        del buffer[: end + 4]
+        request, chunked, length = _read_head(head, self._limits)
+        if chunked is not None:
+            self._state, self._chunked = _State.CHUNKED, chunked
+        else:
+            self._state, self._remaining = (_State.LENGTH if length else _State.END), length
+        return request
+
+    def _check_head_size(self, size: int) -> None:
+        line_end = self._buffer.find(b"\r\n", 0, size)
+        line = line_end if line_end >= 0 else size
+        if line > self._limits.max_target_bytes + _METHOD_AND_VERSION_BYTES:
+            raise HttpRefusal("target-too-long")
+        if size > self._limits.max_header_bytes:
+            raise HttpRefusal("headers-too-large")
+
+    def _counted(self) -> Data | None:
+        if not self._buffer:
+            return None
+        data = bytes(self._buffer[: self._remaining])
+        del self._buffer[: len(data)]
+        self._remaining -= len(data)
+        if not self._remaining:
+            self._state = _State.END
+        return Data(data)
+
+    def _decoded(self) -> Event | None:
+        chunked = self._chunked
+        if chunked is None:
+            raise RuntimeError("no chunked body is being read")
+        data = chunked.decode(self._buffer)
+        if chunked.complete:
+            self._chunked = None
+            self._state = _State.END
+            if not data:
+                return self.next_event()
+        return Data(data) if data else None
+
+
+class _Chunked:
+    """The rest of a message with Transfer-Encoding: chunked, read by the parser of its head."""
+
+    def __init__(self, parser: httptools.HttpRequestParser, events: _Collected, most: Limits):
+        self._parser = parser
+        self._events = events
+        self._most_data = most.max_body_bytes
+        # Chunk sizes, extensions and trailers are not body, and must not be a way around its bound.
+        self._most_framing = most.max_body_bytes + most.max_header_bytes
+        self._data_bytes = 0
+        self._raw_bytes = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._events.complete
+
+    def decode(self, buffer: bytearray) -> bytes:
+        """Take bytes off ``buffer`` up to the message's end at most; return the body in them."""
+        before = len(self._events.body)
+        while buffer and not self._events.complete:
+            # A message ends at a line feed. Fed up to each of them, the parser never sees a byte
+            # of the next message, and where this one ended is known exactly.
+            end = buffer.find(b"\n") + 1 or len(buffer)
+            piece = bytes(buffer[:end])
+            del buffer[:end]
+            self._raw_bytes += len(piece)
+            self._feed(piece)
+        new = self._events.body[before:]
+        self._events.body.clear()
+        return b"".join(new)
+
+    def _feed(self, piece: bytes) -> None:
+        pieces = len(self._events.body)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise Malformed(400, "bad-request", "protocol upgrades are not served") from None
+            self._parser.feed_data(piece)
         except httptools.HttpParserError as error:
-            raise self._problem or Malformed(400, "bad-request", "not HTTP/1.1") from error
-        if self.begun and not self.in_body and self._header_bytes > self._limits.max_header_bytes:
-            raise Malformed(431, "headers-too-large", "the header is too large")
+            raise HttpRefusal("bad-request", "The chunked body is malformed.") from error
+        self._data_bytes += sum(map(len, self._events.body[pieces:]))
+        if self._data_bytes > self._most_data:
+            raise HttpRefusal("body-too-large")
+        if self._raw_bytes - self._data_bytes > self._most_framing:
+            raise HttpRefusal("body-too-large", "The chunks' framing is larger than any body.")
 
-    # httptools' callbacks; an exception in one ends the parsing.
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._request = Request()
-        self.begun = True
-        self.in_body = False
+class _Collected:
+    """What llhttp reports of one message (httptools' callback interface)."""
 
-    def on_url(self, url: bytes) -> None:
-        """Take (a part of) the target."""
-        self._request.target += url
-        if len(self._request.target) > self._limits.max_target_bytes:
-            self._refuse(414, "bad-request", "the request target is too long")
+    def __init__(self) -> None:
+        self.headers: Headers = []
+        self.headers_complete = False
+        self.complete = False
+        self.body: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header field."""
-        headers = self._request.headers
-        lowered = name.lower()
-        if len(headers) >= self._limits.max_headers:
-            self._refuse(431, "headers-too-large", "too many header fields")
-        if lowered in _SINGLE and any(known == lowered for known, _ in headers):
-            self._refuse(400, "bad-request", f"{lowered.decode()} stands twice")
-        headers.append((lowered, value))
+        # Trailers come here too. Nobody asked for any; merged into the head they could forge it.
+        if not self.headers_complete:
+            self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Judge the header before a byte of the body is read."""
-        request = self._request
-        request.method = self._parser.get_method().decode("ascii")
-        request.version = self._parser.get_http_version()
-        request.keep_alive = self._parser.should_keep_alive()
-        fields = dict(request.headers)
-        self._check_target(request)
-        if request.version not in ("1.0", "1.1"):
-            self._refuse(505, "bad-request", "HTTP/1.1 is served here")
-        if request.version == "1.1" and b"host" not in fields:
-            self._refuse(400, "bad-request", "no Host field")
-        coding = fields.get(b"transfer-encoding")
-        if coding is not None and (
-            coding.lower() != b"chunked" or b"content-length" in fields or request.version == "1.0"
-        ):
-            self._refuse(400, "bad-request", "the body's length is not clear")
-        length = fields.get(b"content-length", b"0")
-        if not length.isdigit():
-            self._refuse(400, "bad-request", "Content-Length is not a number")
-        if int(length) > self._limits.max_body_bytes:
-            self._refuse(413, "body-too-large", "the body is too large")
-        self._header_bytes = 0
-        self.in_body = True
-        self.wants_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        self.headers_complete = True
 
-    def _check_target(self, request: Request) -> None:
-        try:
-            valid = request.target.startswith(b"/") and bool(request.path.isprintable())
-        except (UnicodeDecodeError, ValueError):
-            valid = False
-        if not valid:
-            self._refuse(400, "bad-request", "the request target is not a path")
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        if len(self._request.body) + len(body) > self._limits.max_body_bytes:
-            self._refuse(413, "body-too-large", "the body is too large")
-        self._request.body += body
+    def on_body(self, data: bytes) -> None:
+        self.body.append(data)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
-        self.complete.append(self._request)
-        self.begun = self.in_body = self.wants_continue = False
-        self._header_bytes = 0
-
-    def _refuse(self, status: int, slug: str, detail: str) -> None:
-        self._problem = Malformed(status, slug, detail)
-        raise self._problem
+        self.complete = True
 
 
-def problem(status: int, slug: str, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return header fields and body of an RFC 9457 problem document."""
-    document = {
-        "type": _PROBLEM + slug,
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
+def _read_head(head: bytes, limits: Limits) -> tuple[Request, _Chunked | None, int]:
+    """Return the request, its chunked body or the length of its plain one."""
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        if _OTHER_VERSION.match(head):
+            raise HttpRefusal("http-version")
+        raise HttpRefusal("bad-request", "The request line is malformed.")
+    method, target, minor = line.groups()
+    if len(target) > limits.max_target_bytes:
+        raise HttpRefusal("target-too-long")
+    # A parser for each message: nothing of one request can reach the next.
+    events = _Collected()
+    parser = httptools.HttpRequestParser(events)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        # An offer to change protocols is declined by going on in this one (RFC 9110 7.8). llhttp
+        # stops looking at the body then; a counted one is read here anyway, and a chunked one
+        # with an Upgrade is refused below.
+        pass
+    except httptools.HttpParserError as error:
+        raise HttpRefusal("bad-request", "The header fields are malformed.") from error
+    headers = events.headers
+    if len(headers) > limits.max_headers:
+        raise HttpRefusal("headers-too-large")
+    version = f"1.{minor.decode()}"
+    raw_path, query, authority = _split_target(method, target)
+    _check_host(headers, version, authority)
+    is_chunked, length = _framing(headers, version)
+    if length > limits.max_body_bytes:
+        raise HttpRefusal("body-too-large")
+    if is_chunked and parser.should_upgrade():
+        raise HttpRefusal("unsupported-coding", "An upgrade cannot carry a chunked body.")
+    has_body = is_chunked or length > 0
+    request = Request(
+        method=method.decode("ascii"),
+        path=_decode_path(raw_path),
+        raw_path=raw_path,
+        query=query,
+        headers=headers,
+        http_version=version,
+        keep_alive=_keeps_alive(headers, version),
+        expects_continue=_expects_continue(headers, version) and has_body,
+        has_body=has_body,
+    )
+    return request, (_Chunked(parser, events, limits) if is_chunked else None), length
+
+
+def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Return path, query and, of an absolute form, the authority (RFC 9112 3.2)."""
+    authority = None
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        authority = absolute[1]
+        target = absolute[2] or b"/"
+        if target.startswith(b"?"):
+            target = b"/" + target
+    elif not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
+        raise HttpRefusal("bad-request", "The request target is neither a path nor a http URL.")
+    if b"#" in target:
+        raise HttpRefusal("bad-request", "A request target has no fragment.")
+    path, _, query = target.partition(b"?")
+    return path, query, authority
+
+
+def _check_host(headers: Headers, version: str, authority: bytes | None) -> None:
+    """Demand one valid Host (RFC 9112 3.2); an absolute target's authority replaces it."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise HttpRefusal("bad-request", "A request has exactly one Host.")
+    if not all(_HOST.fullmatch(host) for host in (*hosts, authority or b"")):
+        raise HttpRefusal("bad-request", "The Host is malformed.")
+    if authority is not None:
+        headers[:] = [(n, v) for n, v in headers if n != b"host"] + [(b"host", authority)]
+
+
+def _framing(headers: Headers, version: str) -> tuple[bool, int]:
+    """Return whether the body is chunked, and otherwise its length (RFC 9112 6.3)."""
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if codings:
+        if lengths or version == "1.0":
+            raise HttpRefusal("bad-request", "The length of the body is ambiguous.")
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise HttpRefusal("unsupported-coding")
+        return True, 0
+    if not lengths:
+        return False, 0
+    # llhttp refused the same before; which of two lengths counts must never be a question.
+    if len(lengths) > 1 or not re.fullmatch(rb"[0-9]+", lengths[0]):
+        raise HttpRefusal("bad-request", "The length of the body is ambiguous.")
+    if len(lengths[0]) > _LONGEST_LENGTH:
+        raise HttpRefusal("body-too-large")
+    return False, int(lengths[0])
+
+
+def _keeps_alive(headers: Headers, version: str) -> bool:
+    options = {
+        option.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for option in value.split(b",")
     }
-    return [(b"content-type", b"application/problem+json")], json.dumps(document).encode()
+    if b"close" in options:
+        return False
+    return version == "1.1" or b"keep-alive" in options
 
 
-def response_head(
-    status: int, headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool
-) -> bytes:
-    """Return status line and header; ``headers`` come from our own application."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())]
-    lines += [b"%s: %s\r\n" % pair for pair in headers]
-    lines.append(b"" if keep_alive else b"connection: close\r\n")
-    return b"".join(lines) + b"\r\n"
+def _expects_continue(headers: Headers, version: str) -> bool:
+    """Tell whether the client waits for 100; HTTP/1.0 has no such answer (RFC 9110 10.1.1)."""
+    expectations = [value.lower() for name, value in headers if name == b"expect"]
+    if not expectations or version == "1.0":
+        return False
+    if expectations != [b"100-continue"]:
+        raise HttpRefusal("expectation-failed")
+    return True
+
+
+def _decode_path(raw_path: bytes) -> str:
+    try:
+        return unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise HttpRefusal("bad-request", "The path is not UTF-8.") from None
