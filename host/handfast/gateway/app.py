@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -68,9 +69,12 @@ class _Application:
         except Exception as error:
             problem = self._problem(error)
             notes(scope)["slug"] = problem.slug
-            if answer.status is not None:
+            if answer.started:
                 raise
             await problem_response(problem)(scope, receive, answer)
+        except asyncio.CancelledError:  # a revocation closed the connection, or the gateway stops
+            notes(scope)["slug"] = "aborted"
+            raise
         finally:
             self._log(scope, answer.status, (time.perf_counter() - began) * 1000)
 
@@ -101,16 +105,28 @@ class _Application:
 
 
 class _Answer:
-    """Passes messages on and remembers the status."""
+    """Passes messages on.
+
+    Attributes:
+        started: whether the application began to answer.
+        status: of an answer that went out whole; one that was cut off has served nobody.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._begun_with: int | None = None
         self.status: int | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._begun_with is not None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self._begun_with = message["status"]
         try:
             await self._send(message)
         except OSError as error:  # ASGI 2.4: what a server raises when the peer has gone
             raise ClientDisconnect from error
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.status = self._begun_with

@@ -2,35 +2,68 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from gateway_rig import Peer, open_rig
 from starlette.types import Message
 
 from handfast.pki.authorities import Authority
 
 
-def test_a_peer_that_has_gone_is_no_failure_of_ours(
-    tmp_path: Path, authorities: dict[str, Authority]
-) -> None:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+def scope() -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": "/ca/root.cer",
+        "headers": [],
+        "query_string": b"",
+        "extensions": {"handfast": {"listener": "public", "peer": Peer("public")}},
+    }
 
-    async def send(_message: Message) -> None:
-        raise ConnectionResetError
+
+async def receive() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+@pytest.mark.parametrize("gone_at", ["http.response.start", "http.response.body"])
+def test_a_peer_that_has_gone_was_not_served_and_is_no_failure_of_ours(
+    tmp_path: Path, authorities: dict[str, Authority], gone_at: str
+) -> None:
+    async def send(message: Message) -> None:
+        if message["type"] == gone_at:
+            raise ConnectionResetError
 
     async def main() -> None:
         async with open_rig(tmp_path, authorities) as rig:
-            scope = {
-                "type": "http",
-                "method": "GET",
-                "path": "/ca/root.cer",
-                "headers": [],
-                "query_string": b"",
-                "extensions": {"handfast": {"listener": "public", "peer": Peer("public")}},
-            }
-            await rig.app(scope, receive, send)
+            await rig.app(scope(), receive, send)
             (line,) = rig.log
             assert (line["event"], line["slug"]) == ("request", "disconnected")
+            assert line["status"] is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("aborted_at", ["http.response.start", "http.response.body"])
+def test_a_request_that_a_revocation_cuts_off_is_not_logged_as_served(
+    tmp_path: Path, authorities: dict[str, Authority], aborted_at: str
+) -> None:
+    async def main() -> None:
+        sending = asyncio.Event()
+
+        async def send(message: Message) -> None:
+            if message["type"] == aborted_at:
+                sending.set()
+                await asyncio.Event().wait()  # a peer that reads slowly
+
+        async with open_rig(tmp_path, authorities) as rig:
+            call = asyncio.create_task(rig.app(scope(), receive, send))
+            await asyncio.wait_for(sending.wait(), 10)
+            call.cancel()
+            await asyncio.wait([call], timeout=10)
+            assert call.cancelled()
+            (line,) = rig.log
+            assert (line["event"], line["slug"], line["status"]) == ("request", "aborted", None)
 
     asyncio.run(main())
 
