@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from handfast.gateway.enrolment import switch
 from handfast.gateway.problems import Problem
 
 MAX_BODY_BYTES = 65_536
+_MOST_NESTED = 32
 _NOTES = "handfast.notes"
 
 
@@ -100,19 +102,47 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """Return the body, a JSON object (RFC 8259, so without NaN and Infinity).
+    """Return the body, a JSON object that can be written as JSON again (RFC 8259).
+
+    What passes here is stored and shown to others later: a number that overflows, half of a
+    surrogate pair or endless nesting would fail there, at the expense of who reads it.
 
     Raises:
         Problem: ``body-too-large`` or ``bad-json``.
     """
     body = await read_body(request)
     try:
-        document = json.loads(body, parse_constant=_no_constant)
+        document = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        if not isinstance(document, dict) or not _is_plain(document):
+            raise Problem("bad-json")
     except (ValueError, RecursionError):
         raise Problem("bad-json") from None
-    if not isinstance(document, dict):
-        raise Problem("bad-json")
     return document
+
+
+def _is_plain(document: object) -> bool:
+    """Tell whether nesting is bounded and all text is Unicode; raises UnicodeError otherwise."""
+    level = [document]
+    for _ in range(_MOST_NESTED):
+        deeper: list[object] = []
+        for value in level:
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, dict):
+                deeper += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                deeper += value
+        if not deeper:
+            return True
+        level = deeper
+    return False
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -127,6 +127,37 @@ def test_what_is_not_a_json_object_is_refused(run: Run, body: bytes) -> None:
     run(work)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [b'{"x":1e999}', b'{"x":"\\ud800"}', b'{"\\udfff":1}', b'{"x":' + b"[" * 40 + b"]" * 40 + b"}"],
+    ids=["infinite", "half a character", "half a name", "deep"],
+)
+def test_a_device_cannot_store_what_nobody_can_read_afterwards(run: Run, values: bytes) -> None:
+    async def work(rig: Rig) -> None:
+        leaf = await rig.enrolled()
+        body = b'{"boot_id":"1","seq":1,"values":' + values + b"}"
+        headers = {"content-type": "application/json"}
+        async with rig.client("api", leaf) as client:
+            path = "/v1/devices/a/telemetry"
+            refused = await client.post(path, content=body, headers=headers)
+        stored = await rig.admin("GET", "devices/a/telemetry")
+        assert (stored.status_code, stored.json()) == (200, {"rows": []})
+        assert slug_of(refused) == "bad-json"
+
+    run(work)
+
+
+def test_what_a_device_may_store_comes_back_as_it_was(run: Run) -> None:
+    async def work(rig: Rig) -> None:
+        values = {"deep": [[[[{"é": "\u2028😀\0"}]]]], "n": [-0.0, 1e308, 2**70, None, True]}
+        leaf = await rig.enrolled()
+        assert await send(rig, leaf, ROW | {"values": values}) == (200, {"stored": True})
+        (row,) = (await rig.admin("GET", "devices/a/telemetry")).json()["rows"]
+        assert row["values"] == values
+
+    run(work)
+
+
 def test_config_is_the_administrators_for_that_device(run: Run) -> None:
     async def work(rig: Rig) -> None:
         leaf = await rig.enrolled()
