@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import click
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import padding, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -25,6 +26,9 @@ _VARIABLE = "HANDFAST_PASSPHRASE"
 _FILE_VARIABLE = "HANDFAST_PASSPHRASE_FILE"
 # What OpenSSL's own tools can read from a terminal or a file.
 _LONGEST_BYTES = 1023
+
+# An RSA-4096 key takes a third of it.
+_LONGEST_FILE = 10_240
 
 _BEGIN = "-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _END = "-----END ENCRYPTED PRIVATE KEY-----"
@@ -87,8 +91,10 @@ def load_key(path: Path, passphrase: bytes) -> AuthorityKey:
         Refused: the passphrase is wrong.
     """
     try:
-        others = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
-        content = path.read_bytes()
+        # One open file: its mode is the mode of what is read, whatever the path names by then.
+        with path.open("rb") as file:
+            others = os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+            content = file.read(_LONGEST_FILE)
     except OSError as error:
         raise EnvironmentProblem(f"cannot read the private key {path}: {error.strerror}") from error
     if others:
@@ -96,16 +102,17 @@ def load_key(path: Path, passphrase: bytes) -> AuthorityKey:
             f"the private key {path} can be read or changed by others: run chmod 600 {path}, "
             "and make new CAs if somebody may have read it"
         )
-    if _BEGIN.encode() not in content:
+    if not _is_whole(content):
         raise _damaged(path)
     try:
         key = serialization.load_pem_private_key(content, passphrase)
-    except ValueError as error:
-        if "password" in str(error).lower():
-            raise Refused(
-                f"wrong passphrase for {path}: check $HANDFAST_PASSPHRASE or the passphrase file"
-            ) from error
-        raise _damaged(path) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        # Not only on "Incorrect password": one wrong passphrase in 256 or so leaves a padding that
+        # is right by chance, and then it is the key inside that cannot be read.
+        raise Refused(
+            f"wrong passphrase for {path}, or the file was altered: check $HANDFAST_PASSPHRASE or "
+            "the passphrase file"
+        ) from error
     if not isinstance(key, AuthorityKey):
         raise _damaged(path)
     return key
@@ -131,6 +138,18 @@ def _encrypt(plain: bytes, passphrase: bytes) -> bytes:
 def _pem(content: bytes) -> bytes:
     text = textwrap.fill(base64.b64encode(content).decode(), 64)
     return f"{_BEGIN}\n{text}\n{_END}\n".encode()
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether ``content`` is one encrypted key from its first byte to its last, undecrypted."""
+    text = content.partition(_BEGIN.encode())[2].partition(_END.encode())[0]
+    try:
+        reader = der.Reader(base64.b64decode(text))
+        reader.content(der.SEQUENCE)
+        reader.finish()
+    except ValueError:
+        return False
+    return True
 
 
 def _damaged(path: Path) -> EnvironmentProblem:

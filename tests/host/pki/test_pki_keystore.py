@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pki_kit import new_key
 
 from handfast.errors import EnvironmentProblem, Refused, UsageError
+from handfast.pki import der, keystore
 from handfast.pki.keystore import load_key, passphrase, save_key
 
 _SECRET = b"horse battery staple"
@@ -43,6 +45,18 @@ def test_wrong_passphrase_is_refused_without_showing_it(key_file: Path) -> None:
     assert "some other secret" not in str(caught.value)
 
 
+def test_every_wrong_passphrase_is_refused_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With one wrong passphrase in some 256, what comes out ends like a padded text by chance.
+    monkeypatch.setitem(keystore._SCRYPT_COST, "n", 2)
+    path = tmp_path / "key.pem"
+    save_key(path, new_key(), _SECRET)
+    for number in range(2000):
+        with pytest.raises(Refused, match="wrong passphrase"):
+            load_key(path, b"wrong %d" % number)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660])
 def test_key_file_open_to_others_is_not_used(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
@@ -50,12 +64,23 @@ def test_key_file_open_to_others_is_not_used(key_file: Path, mode: int) -> None:
         load_key(key_file, _SECRET)
 
 
-@pytest.mark.parametrize("keep", [0, 20, 120, -40])
+@pytest.mark.parametrize("keep", [0, 20, 120, -40, -100])
 def test_damaged_key_file_is_named(key_file: Path, keep: int) -> None:
     key_file.write_bytes(key_file.read_bytes()[:keep])
     with pytest.raises(EnvironmentProblem, match="damaged") as caught:
         load_key(key_file, _SECRET)
     assert str(key_file) in str(caught.value)
+
+
+@pytest.mark.parametrize("known", ["1.3.6.1.4.1.11591.4.11", "2.16.840.1.101.3.4.1.42"])
+def test_key_file_of_an_unknown_encryption_is_named(key_file: Path, known: str) -> None:
+    lines = key_file.read_text().splitlines()
+    content = base64.b64decode("".join(lines[1:-1]))
+    altered = content.replace(der.oid(known), der.oid(known[:-1] + "9"))
+    assert altered != content
+    key_file.write_text(f"{lines[0]}\n{base64.b64encode(altered).decode()}\n{lines[-1]}\n")
+    with pytest.raises(Refused, match="altered"):
+        load_key(key_file, _SECRET)
 
 
 def test_missing_key_file_is_named(tmp_path: Path) -> None:
