@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from cryptography import x509
@@ -22,6 +22,7 @@ from handfast.pki.names import device_subject, device_uri, server_name
 from handfast.pki.profiles import (
     CLIENT_AUTH,
     GATEWAY_LEAF_LIFETIME,
+    ISSUING_LIFETIME,
     SERVER_AUTH,
     TIME_STAMPING,
     Validity,
@@ -63,16 +64,16 @@ def issue_device_leaf(
         device_id: becomes the CN and the end of the URI.
         trust_domain: stands in the URI.
         hardware_id: becomes the subject's serialNumber (IEEE 802.1AR), if there is one.
-        lifetime_s: from ``now``; at least 1.
+        lifetime_s: from ``now``; at most what a CA lives.
         now: aware.
 
     Raises:
         UsageError: a name, the key's curve or the lifetime is not allowed.
-        Refused: the CA has expired or may not issue this.
+        Refused: the CA is not valid now or may not issue this.
     """
-    validity = leaf_validity(now, _positive(lifetime_s))
+    validity = leaf_validity(now, _at_most(ISSUING_LIFETIME, lifetime_s))
     return _issue_to_device(
-        authority, public_key, device_id, trust_domain, hardware_id, validity, now
+        authority, "device", public_key, device_id, trust_domain, hardware_id, validity, now
     )
 
 
@@ -92,7 +93,7 @@ def issue_idevid(
     start = leaf_validity(now, 600).not_before
     validity = Validity(start, authority.certificate.not_valid_after_utc)
     return _issue_to_device(
-        authority, public_key, device_id, trust_domain, hardware_id, validity, now
+        authority, "factory", public_key, device_id, trust_domain, hardware_id, validity, now
     )
 
 
@@ -115,18 +116,19 @@ def issue_server_leaf(
 
     Raises:
         UsageError: a name or the lifetime is not allowed.
-        Refused: the CA has expired or may not issue this.
+        Refused: the CA is not valid now or may not issue this.
     """
     if not names:
         raise UsageError("a gateway needs at least one name: give --name")
     key = _rsa_key() if key_kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     certificate = _issue(
         authority,
+        issuer_name="server",
         public_key=key.public_key(),
         subject=_common_name("Handfast gateway"),
         usage=SERVER_AUTH,
         names=[server_name(name) for name in dict.fromkeys(names)],
-        validity=leaf_validity(now, _at_most_a_week(lifetime_s)),
+        validity=leaf_validity(now, _at_most(GATEWAY_LEAF_LIFETIME, lifetime_s)),
         now=now,
     )
     return IssuedKeyPair(key, certificate)
@@ -142,16 +144,17 @@ def issue_tsa_leaf(authority: Authority, *, lifetime_s: int, now: datetime) -> I
 
     Raises:
         UsageError: the lifetime is not allowed.
-        Refused: the CA has expired or may not issue this.
+        Refused: the CA is not valid now or may not issue this.
     """
     key = _rsa_key()
     certificate = _issue(
         authority,
+        issuer_name="server",
         public_key=key.public_key(),
         subject=_common_name("Handfast time-stamp authority"),
         usage=TIME_STAMPING,
         names=[],
-        validity=leaf_validity(now, _at_most_a_week(lifetime_s)),
+        validity=leaf_validity(now, _at_most(GATEWAY_LEAF_LIFETIME, lifetime_s)),
         now=now,
     )
     return IssuedKeyPair(key, certificate)
@@ -171,28 +174,30 @@ def issue_admin_leaf(
         authority: the ``admin`` CA.
         name: becomes the CN; 1 to 64 printable characters.
         public_key: on P-256.
-        lifetime_s: from ``now``; at least 1.
+        lifetime_s: from ``now``; at most what a CA lives.
         now: aware.
 
     Raises:
         UsageError: the name, the key's curve or the lifetime is not allowed.
-        Refused: the CA has expired or may not issue this.
+        Refused: the CA is not valid now or may not issue this.
     """
     if not name.isprintable() or not 0 < len(name.strip()) <= len(name) <= _LONGEST_ADMIN_NAME:
         raise UsageError(f"{name!r} is not a name of 1 to {_LONGEST_ADMIN_NAME} characters")
     return _issue(
         authority,
+        issuer_name="admin",
         public_key=_on_p256(public_key),
         subject=_common_name(name),
         usage=CLIENT_AUTH,
         names=[],
-        validity=leaf_validity(now, _positive(lifetime_s)),
+        validity=leaf_validity(now, _at_most(ISSUING_LIFETIME, lifetime_s)),
         now=now,
     )
 
 
 def _issue_to_device(
     authority: Authority,
+    issuer_name: str,
     public_key: ec.EllipticCurvePublicKey,
     device_id: str,
     trust_domain: str,
@@ -202,6 +207,7 @@ def _issue_to_device(
 ) -> x509.Certificate:
     return _issue(
         authority,
+        issuer_name=issuer_name,
         public_key=_on_p256(public_key),
         subject=device_subject(device_id, hardware_id),
         usage=CLIENT_AUTH,
@@ -214,6 +220,7 @@ def _issue_to_device(
 def _issue(
     authority: Authority,
     *,
+    issuer_name: str,
     public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     subject: x509.Name,
     usage: ObjectIdentifier,
@@ -222,7 +229,7 @@ def _issue(
     now: datetime,
 ) -> x509.Certificate:
     issuer = authority.certificate
-    _check_may_issue(authority, usage, now)
+    _check_may_issue(authority, issuer_name, usage, now)
     issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         x509.CertificateBuilder()
@@ -246,15 +253,27 @@ def _issue(
     return builder.sign(authority.key, hashes.SHA256())
 
 
-def _check_may_issue(authority: Authority, usage: ObjectIdentifier, now: datetime) -> None:
+def _check_may_issue(
+    authority: Authority, issuer_name: str, usage: ObjectIdentifier, now: datetime
+) -> None:
     issuer = authority.certificate
     try:
         allowed = issuer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         allowed = x509.ExtendedKeyUsage([])
-    if usage not in allowed:
-        raise Refused(f"the {authority.name} CA may not issue certificates for {usage._name}")
-    end = issuer.not_valid_after_utc
+    # The usage alone does not tell the CAs apart: a device's leaf from the admin CA would open
+    # the gateway's administration.
+    if authority.name != issuer_name or usage not in allowed:
+        raise Refused(
+            f"the {authority.name} CA may not issue certificates for {usage._name} "
+            f"in place of the {issuer_name} CA"
+        )
+    start, end = issuer.not_valid_before_utc, issuer.not_valid_after_utc
+    if now.astimezone(UTC) < start:
+        raise Refused(
+            f"the {authority.name} CA is valid from {start:%Y-%m-%d %H:%M} UTC only: "
+            "check this machine's clock"
+        )
     if now.astimezone(UTC) >= end:
         raise Refused(f"the {authority.name} CA expired on {end:%Y-%m-%d}: make a new one")
 
@@ -273,16 +292,11 @@ def _common_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _positive(lifetime_s: int) -> int:
-    if lifetime_s < 1:
-        raise UsageError(f"a certificate lives at least 1 s, not {lifetime_s}")
-    return lifetime_s
-
-
-def _at_most_a_week(lifetime_s: int) -> int:
-    longest_s = int(GATEWAY_LEAF_LIFETIME.total_seconds())
-    if _positive(lifetime_s) > longest_s:
+def _at_most(longest: timedelta, lifetime_s: int) -> int:
+    longest_s = int(longest.total_seconds())
+    if not 0 < lifetime_s <= longest_s:
         raise UsageError(
-            f"a gateway's own leaf lives at most {longest_s} s (7 days), not {lifetime_s}"
+            f"this certificate lives at least 1 s and at most {longest_s} s "
+            f"({longest.days} days), not {lifetime_s} s"
         )
     return lifetime_s

@@ -146,10 +146,42 @@ def test_no_other_ca_issues_server_leaves(authorities: dict[str, Authority], nam
         issue_server_leaf(authorities[name], key_kind="p256", names=["gw"], lifetime_s=60, now=NOW)
 
 
-@pytest.mark.parametrize("name", ["root", "server"])
+@pytest.mark.parametrize("name", ["root", "server", "factory", "admin"])
 def test_no_other_ca_issues_device_leaves(authorities: dict[str, Authority], name: str) -> None:
     with pytest.raises(Refused, match="may not issue"):
         _device_leaf(authorities[name])
+
+
+@pytest.mark.parametrize("name", ["root", "server", "device", "admin"])
+def test_no_other_ca_issues_idevids(authorities: dict[str, Authority], name: str) -> None:
+    with pytest.raises(Refused, match="may not issue"):
+        issue_idevid(
+            authorities[name],
+            public_key=new_key().public_key(),
+            device_id="pump-7",
+            trust_domain="example.test",
+            hardware_id=None,
+            now=_at(authorities[name]),
+        )
+
+
+@pytest.mark.parametrize("name", ["root", "server", "device", "factory"])
+def test_no_other_ca_issues_admin_leaves(authorities: dict[str, Authority], name: str) -> None:
+    with pytest.raises(Refused, match="may not issue"):
+        issue_admin_leaf(
+            authorities[name],
+            name="Ada",
+            public_key=new_key().public_key(),
+            lifetime_s=60,
+            now=_at(authorities[name]),
+        )
+
+
+def test_a_ca_issues_nothing_before_it_is_valid_itself(authorities: dict[str, Authority]) -> None:
+    start = authorities["device"].certificate.not_valid_before_utc
+    assert _device_leaf(authorities["device"], now=start).not_valid_before_utc == start
+    with pytest.raises(Refused, match="clock"):
+        _device_leaf(authorities["device"], now=start - timedelta(seconds=1))
 
 
 def test_a_leaf_never_outlives_its_ca_and_an_expired_ca_issues_none(
@@ -169,10 +201,11 @@ def test_a_leaf_never_outlives_its_ca_and_an_expired_ca_issues_none(
         {"trust_domain": "a/b"},
         {"hardware_id": ""},
         {"lifetime_s": 0},
+        {"lifetime_s": 10**18},
         {"public_key": ec.generate_private_key(ec.SECP384R1()).public_key()},
         {"public_key": rsa.generate_private_key(65537, 2048).public_key()},
     ],
-    ids=["device_id", "trust_domain", "hardware_id", "lifetime_s", "p384", "rsa"],
+    ids=["device_id", "trust_domain", "hardware_id", "lifetime_s", "overflow", "p384", "rsa"],
 )
 def test_what_no_device_leaf_may_carry_is_refused(
     authorities: dict[str, Authority], changes: dict[str, object]
