@@ -286,9 +286,4 @@ def _check_chain(leaf, anchors, t):
         raise Untrusted("certificate has a critical extension unknown here", *leaf.unhandled())
     if not leaf.valid_at(t):
         raise Untrusted("certificate is not valid at the time it gives", t)
-    for encoded in anchors:
-        anchor = x509.Certificate(encoded)
-        if anchor.subject == leaf.issuer and leaf.signed_by(anchor):
-            x509.check_issuer(anchor, x509.TIME_STAMPING, t)
-            return
-    raise Untrusted("no anchor held here has signed the time-stamp authority's certificate")
+    x509.check_held(leaf, anchors, x509.TIME_STAMPING, t)

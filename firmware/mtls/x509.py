@@ -235,6 +235,26 @@ def check_issuer(issuer, purpose, t, depth=0):
         raise Untrusted("issuer is not valid now", issuer.not_before, issuer.not_after, t)
 
 
+def check_held(certificate, held, purpose, t, depth=0):
+    """Raises Untrusted unless one of the CAs held here (DER) has signed certificate and may do so.
+
+    Every one is tried: a renewed CA stands beside its former self, of the same name and often of
+    the same key. What spoke against the last of that name is raised.
+    """
+    reason = Untrusted("no CA held here has signed this certificate")
+    for encoded in held:
+        issuer = Certificate(encoded)
+        if issuer.subject != certificate.issuer:
+            continue
+        try:
+            if certificate.signed_by(issuer):
+                check_issuer(issuer, purpose, t, depth)
+                return
+        except (Untrusted, UnsupportedAlgorithm) as error:
+            reason = error
+    raise reason
+
+
 def check_tls_anchor(candidate_der, roots, now=None):
     """The Certificate of a new TLS anchor that one of the roots (DER) vouches for, or Untrusted.
 
@@ -243,9 +263,5 @@ def check_tls_anchor(candidate_der, roots, now=None):
     t = _now() if now is None else now
     candidate = Certificate(candidate_der)
     check_issuer(candidate, SERVER_AUTH, t)
-    for encoded in roots:
-        root = Certificate(encoded)
-        if root.subject == candidate.issuer and candidate.signed_by(root):
-            check_issuer(root, None, t, depth=1)
-            return candidate
-    raise Untrusted("no root held here has signed this anchor")
+    check_held(candidate, roots, None, t, depth=1)
+    return candidate

@@ -224,6 +224,19 @@ def test_right_anchor_is_found_among_others():
         verify(REPLY.make(), anchors=[])
 
 
+@pytest.mark.parametrize("changes", [EARLIER, {"eku": [SERVER_AUTH]}], ids=["expired", "purpose"])
+def test_renewed_anchor_is_found_behind_its_former_self(changes):
+    former = replace(server_plan(), **changes).make()
+    assert verify(REPLY.make(), anchors=[encoded(former), *ANCHORS]) == UNIX_NOW
+
+
+def test_anchor_of_another_algorithm_does_not_hide_the_right_one():
+    other = replace(server_plan(), key=ec.generate_private_key(ec.SECP256R1())).make()
+    assert verify(REPLY.make(), anchors=[encoded(other), *ANCHORS]) == UNIX_NOW
+    with pytest.raises(UnsupportedAlgorithm):
+        verify(REPLY.make(), anchors=[encoded(other)])
+
+
 def test_leaf_with_an_elliptic_curve_key_is_unsupported():
     leaf = replace(tsa_plan(), key=ec.generate_private_key(ec.SECP256R1())).make()
     with pytest.raises(UnsupportedAlgorithm):

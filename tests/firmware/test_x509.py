@@ -220,6 +220,12 @@ def test_anchor_vouched_for_by_a_root_is_taken():
     assert x509.check_tls_anchor(SERVER_DER, roots, UNIX_NOW).der == SERVER_DER
 
 
+def test_renewed_root_is_found_behind_its_former_self():
+    former = replace(root_plan(), not_after=NOW - timedelta(seconds=1)).make()
+    roots = [encoded(former), ROOT_DER]
+    assert x509.check_tls_anchor(SERVER_DER, roots, UNIX_NOW).der == SERVER_DER
+
+
 UNKNOWN = made.UnrecognizedExtension(made.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 ANCHOR_FLAWS = [
     pytest.param({"eku": [ExtendedKeyUsageOID.CLIENT_AUTH]}, id="the-device-ca"),
