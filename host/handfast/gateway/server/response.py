@@ -87,7 +87,13 @@ class ResponseWriter:
             fields.append((b"connection", b"keep-alive"))
         self.keep_alive = keep_alive
         phrase = _PHRASES.get(status, "")
-        lines = [f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")]
+        version = "1.1"
+        if self._is_1_0:
+            # EST clients exist that read no other version, and names only as RFCs spell them
+            # (libest); RFC 9110 2.5 allows us the lower version.
+            version = "1.0"
+            fields = [(_as_in_rfcs(name), value) for name, value in fields]
+        lines = [f"HTTP/{version} {status} {phrase}\r\n".encode("ascii")]
         lines += [b"%b: %b\r\n" % field for field in fields]
         self._head = b"".join([*lines, b"\r\n"])
 
@@ -145,6 +151,12 @@ def refusal_bytes(refusal: HttpRefusal, *, method: str = "GET") -> bytes:
     ]
     writer.start(refusal.status, headers, keep_alive=False)
     return writer.body(document, more=False)
+
+
+def _as_in_rfcs(name: bytes) -> bytes:
+    if name == b"www-authenticate":
+        return b"WWW-Authenticate"
+    return b"-".join(word.capitalize() for word in name.split(b"-"))
 
 
 _date_cache: tuple[int, bytes] = (0, b"")
