@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -107,7 +108,7 @@ def _show(state: StateDir, as_json: bool) -> None:
         click.echo(json.dumps({"trust_domain": trust_domain, "authorities": rows}, indent=2))
         return
     console = Console()
-    console.print(f"trust domain [bold]{trust_domain}[/bold], CAs in {state.ca}")
+    console.print(f"trust domain [bold]{trust_domain}[/bold], CAs in {escape(str(state.ca))}")
     for row in rows:
         table = Table(title=row["name"], title_justify="left", show_header=False, box=None)
         table.add_column(style="dim")
@@ -115,7 +116,7 @@ def _show(state: StateDir, as_json: bool) -> None:
         for fact, value in row.items():
             if fact != "name":
                 shown = ", ".join(value) if isinstance(value, list) else value
-                table.add_row(fact.replace("_", " "), shown)
+                table.add_row(fact.replace("_", " "), escape(shown))
         console.print(table)
 
 

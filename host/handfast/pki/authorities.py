@@ -102,8 +102,9 @@ def require_no_authorities(state: StateDir) -> None:
 
     Raises:
         Refused: it has; they are never replaced.
+        EnvironmentProblem: nobody can tell.
     """
-    if state.ca.exists():
+    if _have_authorities(state):
         raise Refused(
             f"there are CAs in {state.ca} already, and every device trusts them: "
             "choose another folder with --dir, or move this one away"
@@ -242,8 +243,18 @@ def _write(state: StateDir, authority: Authority, passphrase: bytes) -> None:
 # Loading
 
 
+def _have_authorities(state: StateDir) -> bool:
+    try:
+        return state.ca.exists()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot look into {state.root}: {error.strerror}; run this as its owner, "
+            "or choose another folder with --dir"
+        ) from error
+
+
 def _require_authorities(state: StateDir) -> None:
-    if not state.ca.is_dir():
+    if not _have_authorities(state):
         raise EnvironmentProblem(
             f"there are no CAs in {state.root}: run handfast ca init, "
             "or name their folder with --dir"

@@ -80,6 +80,13 @@ def test_show_for_people_names_every_ca_and_where_it_is(tmp_path: Path) -> None:
     assert "serverAuth, timeStamping, OCSPSigning" in shown.stdout
 
 
+def test_a_folder_named_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    folder = make_state(tmp_path).root.rename(tmp_path / "[bold]x")
+    shown = _run("show", "--dir", str(folder), COLUMNS="400")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count(f"{folder}/ca") == 6
+
+
 def test_the_folder_may_come_from_the_environment(tmp_path: Path) -> None:
     state = make_state(tmp_path)
     shown = _run("show", "--json", HANDFAST_DIR=str(state.root))

@@ -19,6 +19,7 @@ from handfast.pki.authorities import (
     load_authority,
     load_certificates,
     load_trust_domain,
+    require_no_authorities,
 )
 from handfast.state import StateDir
 from support_pki import PASSPHRASE, TRUST_DOMAIN, make_state
@@ -152,6 +153,17 @@ def test_without_authorities_the_message_says_how_to_make_them(tmp_path: Path) -
     ):
         with pytest.raises(EnvironmentProblem, match="handfast ca init"):
             load()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / ("x" * 300))  # too long a name: refused to root as well
+    for look in (
+        lambda: require_no_authorities(state),
+        lambda: load_certificates(state),
+        lambda: load_trust_domain(state),
+    ):
+        with pytest.raises(EnvironmentProblem, match=r"xxx.*--dir"):
+            look()
 
 
 def _certificate_of_another(state: StateDir) -> None:
