@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from handfast.errors import EnvironmentProblem, Refused, UsageError
-from handfast.files import write_atomically
+from handfast.files import sync_folder, write_atomically
 from handfast.pki.keystore import AuthorityKey, load_key, save_key
 from handfast.pki.names import validate_trust_domain
 from handfast.pki.profiles import (
@@ -228,6 +228,8 @@ def _staged(state: StateDir) -> Iterator[StateDir]:
         staging.ca.mkdir(mode=0o700)
         yield staging
         staging.ca.rename(state.ca)
+        # Devices will trust these CAs: a power failure must not take them back.
+        sync_folder(state.root)
     finally:
         shutil.rmtree(staging.root, ignore_errors=True)
 
