@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from handfast.pki.keystore import passphrase
 from handfast.state import StateDir
 
 _INTERRUPTED = 130
+_PORT = click.IntRange(0, 65_535)
 
 
 @click.group()
@@ -36,9 +38,13 @@ def command() -> None:
     help="DNS name or IP address in the gateway's certificates; may be given again. "
     "The first one goes into URLs.",
 )
-@click.option("--api-port", default=8443, show_default=True, help="For devices' calls; 0: any.")
-@click.option("--enrol-port", default=8444, show_default=True, help="For EST; 0: any.")
-@click.option("--public-port", default=8080, show_default=True, help="Plain HTTP; 0: any.")
+@click.option(
+    "--api-port", type=_PORT, default=8443, show_default=True, help="For devices' calls; 0: any."
+)
+@click.option("--enrol-port", type=_PORT, default=8444, show_default=True, help="For EST; 0: any.")
+@click.option(
+    "--public-port", type=_PORT, default=8080, show_default=True, help="Plain HTTP; 0: any."
+)
 @click.option(
     "--overlap-s",
     type=click.FloatRange(min=0),
@@ -64,8 +70,14 @@ def command() -> None:
     "--passphrase-file", type=click.Path(path_type=Path), help="Holds the CA keys' passphrase."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the URLs as one JSON document.")
+# For who starts a gateway as a part of something: it stops when the pipe's other end is closed.
+@click.option("--lifeline-fd", type=click.IntRange(min=3), hidden=True)
 def serve_command(
-    folder: Path | None, passphrase_file: Path | None, as_json: bool, **options: Any
+    folder: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+    lifeline_fd: int | None,
+    **options: Any,
 ) -> int:
     """Serve the API, enrolment, public and admin listeners until SIGTERM or Ctrl-C.
 
@@ -73,11 +85,16 @@ def serve_command(
     """
     settings = GatewaySettings(state=StateDir.choose(folder), **options)
     secret = passphrase("Passphrase of the CA keys", file=passphrase_file)
-    return _run(settings, secret, on_ready=_print_json if as_json else _print_urls)
+    on_ready = _print_json if as_json else _print_urls
+    return _run(settings, secret, on_ready=on_ready, lifeline_fd=lifeline_fd)
 
 
 def _run(
-    settings: GatewaySettings, secret: bytes, *, on_ready: Callable[[dict[str, Any]], None]
+    settings: GatewaySettings,
+    secret: bytes,
+    *,
+    on_ready: Callable[[dict[str, Any]], None],
+    lifeline_fd: int | None,
 ) -> int:
     received: list[int] = []
 
@@ -91,6 +108,15 @@ def _run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
+        if lifeline_fd is not None:
+            if select.select([lifeline_fd], [], [], 0)[0]:
+                return  # who asked for the gateway has gone already
+
+            def on_lost(descriptor: int) -> None:
+                loop.remove_reader(descriptor)  # it stays readable: once is enough
+                stop.set()
+
+            loop.add_reader(lifeline_fd, on_lost, lifeline_fd)
         await serve(settings, secret, stop=stop, on_ready=on_ready)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -35,6 +35,8 @@ class GatewayOptions:
 class GatewayProcess:
     """Runs ``handfast gateway serve`` on loopback and stops it at the end of a ``with`` block.
 
+    It ends with this process too, however that ends: it holds one end of a pipe, we the other.
+
     Args:
         state: the state folder, with its CAs already made.
         passphrase: of the CA keys; handed over in the environment, never as an argument.
@@ -46,6 +48,7 @@ class GatewayProcess:
         self._passphrase = passphrase
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
         self._output = state.root / "gateway-output.txt"
         self.urls: dict[str, str] = {}
 
@@ -55,26 +58,39 @@ class GatewayProcess:
         Raises:
             HandfastError: what the gateway said when it could not start, with its exit code.
         """
-        environment = {**os.environ, "HANDFAST_PASSPHRASE": self._passphrase.decode()}
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                self._command(),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is ours to handle; the gateway is stopped in order.
-                start_new_session=True,
-            )
+        try:
+            self._process = self._spawn()
+            self.urls = self._wait_until_ready(self._process)
+        except BaseException:  # a Ctrl-C as well: nobody else would stop it
+            self.stop()
+            raise
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        held, self._lifeline = os.pipe()
+        try:
+            with self._output.open("wb") as output:
+                return subprocess.Popen(
+                    [*self._command(), "--lifeline-fd", str(held)],
+                    env={**os.environ, "HANDFAST_PASSPHRASE": self._passphrase.decode()},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(held,),
+                    # Ctrl-C in the terminal is ours to handle; the gateway is stopped in order.
+                    start_new_session=True,
+                )
+        finally:
+            os.close(held)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> dict[str, str]:
         deadline = time.monotonic() + _START_S
         while not (ready := self._ready()):
-            if self._process.poll() is not None:
-                raise self._start_failure(self._process.returncode)
+            if process.poll() is not None:
+                raise self._start_failure(process.returncode)
             if time.monotonic() > deadline:
-                self.stop()
                 raise EnvironmentProblem(f"the gateway did not start within {_START_S:.0f} s")
             time.sleep(_POLL_S)
-        self.urls = ready
+        return ready
 
     def _command(self) -> list[str]:
         options = self._options
@@ -101,7 +117,8 @@ class GatewayProcess:
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line]
         said = lines[-1].removeprefix("handfast: ") if lines else "it said nothing"
         error = HandfastError(f"the gateway did not start: {said}")
-        error.exit_code = exit_code
+        # One that a signal ended has no exit code of its own.
+        error.exit_code = exit_code if exit_code > 0 else EnvironmentProblem.exit_code
         return error
 
     @property
@@ -119,14 +136,14 @@ class GatewayProcess:
     def stop(self) -> None:
         """Stop it: SIGTERM, and SIGKILL if it has not ended in time."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._let_go()
 
     def kill(self) -> None:
         """End it as a power failure would (SIGKILL)."""
@@ -134,6 +151,12 @@ class GatewayProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     def __enter__(self) -> GatewayProcess:
         self.start()
