@@ -8,7 +8,7 @@ import sys
 import click
 
 from handfast import __version__
-from handfast.errors import HandfastError
+from handfast.errors import EnvironmentProblem, HandfastError
 
 _GROUPS = {
     "ca": "Make and show the certificate authorities.",
@@ -61,4 +61,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written, ...
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"handfast: {place}{error.strerror or error}; mend that and try again", err=True)
+        sys.exit(EnvironmentProblem.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from handfast.errors import EnvironmentProblem
 from handfast.files import write_atomically
 from handfast.lab.demo.live import Screen
 from handfast.lab.demo.run import DemoOptions, run_demo
@@ -54,6 +56,8 @@ def command(
     enrol, call and renew, tries to get in without right, and revokes them. Exits 1 if any
     check fails.
     """
+    if json_file is not None and not os.access(json_file.absolute().parent, os.W_OK):
+        raise EnvironmentProblem(f"cannot write {json_file}: choose a folder that can be written")
     options = DemoOptions(boards=boards, profile=profile, lifetime_s=lifetime_s, keep_dir=keep_dir)
     screen = Screen(Console())
     report = run_demo(options, screen)
