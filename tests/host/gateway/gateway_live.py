@@ -71,7 +71,9 @@ class Live(GatewayProcess):
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if identity is not None:
             context.load_cert_chain(identity.file)
-        return httpx.Client(verify=context, base_url=self.urls[listener], timeout=DEADLINE_S)
+        return httpx.Client(
+            verify=context, base_url=self.urls[listener], timeout=DEADLINE_S, trust_env=False
+        )
 
     def enrol(
         self,

@@ -72,7 +72,7 @@ def attempt(url: str, *, trust: x509.Certificate, identity: Identity | None) -> 
     if identity is not None:
         _load(context, identity)
     try:
-        with httpx.Client(verify=context, timeout=_TIMEOUT_S) as client:
+        with httpx.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as client:
             return Outcome(client.get(url).status_code, "")
     except (httpx.TransportError, ssl.SSLError, OSError) as error:
         return Outcome(None, _short(error))

@@ -102,6 +102,6 @@ def _figures(report: Report) -> RenderableType:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in report.totals.items():
-        shown = f"{value:.1f}" if isinstance(value, float) else str(value)
+        shown = f"{value:.1f}" if isinstance(value, float) else str("-" if value is None else value)
         table.add_row(name, shown)
     return table

@@ -25,10 +25,10 @@ class Check:
 
 @dataclass(slots=True)
 class Report:
-    """All checks in the order in which they came out, and the totals."""
+    """All checks in the order in which they came out, and the totals (``None``: not measured)."""
 
     checks: list[Check] = field(default_factory=list)
-    totals: dict[str, float | int] = field(default_factory=dict)
+    totals: dict[str, float | int | None] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

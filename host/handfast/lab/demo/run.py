@@ -15,7 +15,7 @@ from pathlib import Path
 
 from handfast.boards.builder import build_simulator
 from handfast.boards.simulator import SimulatedBoard
-from handfast.errors import UsageError
+from handfast.errors import EnvironmentProblem, UsageError
 from handfast.lab.demo import checks
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.intruders import foreign_identity
@@ -32,6 +32,7 @@ _SHOW_EVERY_S = 0.25
 # Beyond the lives that the renewals take: enrolment, slow machines, many boards on two cores.
 _GRACE_S = 45.0
 _GRACE_PER_BOARD_S = 1.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,18 @@ def run_demo(options: DemoOptions, screen: Screen) -> Report:
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does; both signals are as before afterwards."""
+    """Let SIGTERM and a terminal that hangs up unwind the stack as Ctrl-C does.
+
+    All three signals are as before afterwards.
+    """
 
     def end(number: int, _frame: object) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _ENDING}
     signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGHUP] is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, end)
     try:
         yield
     finally:
@@ -86,8 +92,8 @@ def _cleans_up_undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -100,6 +106,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         keep.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise UsageError(f"{keep} is there already; --keep takes a new folder") from None
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot make the folder {keep}: {error.strerror}; choose another with --keep"
+        ) from error
     yield keep.absolute()
 
 
@@ -171,7 +181,7 @@ class _Stage:
         with report.check("revocation: refused within one request") as seen:
             said, took_ms = checks.revoked_within_one_request(admin, boards, self.state.gateway_log)
             seen.append(said)
-            report.totals["revoke_median_ms"] = round(_median(took_ms), 1)
+            report.totals["revoke_median_ms"] = _median(took_ms, 1)
             report.totals["revoke_max_ms"] = round(max(took_ms), 1)
         with report.check("private keys: never left their boards") as seen:
             scratch = self.folder / "planted"
@@ -189,8 +199,8 @@ class _Stage:
         provisioned = [b.provisioned.seconds for b in boards if b.provisioned is not None]
         self.report.totals |= {
             "boards": len(boards),
-            "provision_median_s": round(_median(provisioned), 2),
-            "enrol_median_ms": round(_median(_enrol_ms(boards)), 1),
+            "provision_median_s": _median(provisioned, 2),
+            "enrol_median_ms": _median(_enrol_ms(boards), 1),
             "enrolments": sum(len(board.enrolments()) for board in boards),
             "rotations": sum(len(board.renewals()) for board in boards),
             "calls": calls,
@@ -244,5 +254,6 @@ def _enrol_ms(boards: Sequence[DemoBoard]) -> list[float]:
     return took
 
 
-def _median(values: Sequence[float]) -> float:
-    return statistics.median(values) if values else float("nan")
+def _median(values: Sequence[float], digits: int) -> float | None:
+    """Return the rounded median; ``None`` where nothing was measured (JSON knows no NaN)."""
+    return round(statistics.median(values), digits) if values else None
