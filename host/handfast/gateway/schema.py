@@ -121,6 +121,7 @@ def open_engine(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=1 + _READERS,
         max_overflow=0,
+        hide_parameters=True,  # an error's text goes to the log, values have no business there
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
     )
     event.listen(engine, "connect", _on_connect)
