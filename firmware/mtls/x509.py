@@ -146,6 +146,15 @@ class Certificate:
             while body.more():
                 purposes.append(der.dotted(body.oid()))
             self.eku = tuple(purposes)
+        self._key_usage = None
+        found = self._extensions.get(_KEY_USAGE)
+        if found:
+            body = der.Reader(found[1])
+            content = body.content(der.BIT_STRING)
+            body.finish()
+            if not content or content[0] > 7:
+                raise DecodeError("bad key usage")
+            self._key_usage = content[1:]
 
     def extension(self, oid_dotted):
         """(critical, value) of an extension, or None."""
@@ -153,12 +162,10 @@ class Certificate:
 
     def may(self, bit):
         """Whether keyUsage, if there is one, allows the use with this bit number."""
-        found = self._extensions.get(_KEY_USAGE)
-        if not found:
+        if self._key_usage is None:
             return True
-        content = der.Reader(found[1]).content(der.BIT_STRING)
-        at = 1 + bit // 8
-        return at < len(content) and bool(content[at] << bit % 8 & 0x80)
+        at = bit // 8
+        return at < len(self._key_usage) and bool(self._key_usage[at] << bit % 8 & 0x80)
 
     def unhandled(self):
         """OIDs of critical extensions beyond basicConstraints, keyUsage and extKeyUsage.
