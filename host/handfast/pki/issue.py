@@ -33,6 +33,7 @@ from handfast.pki.profiles import (
 LeafKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _LONGEST_ADMIN_NAME = 64
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def issue_idevid(
 
     Arguments and errors are those of :func:`issue_device_leaf`; ``authority`` is ``factory``.
     """
-    start = leaf_validity(now, 600).not_before
+    # Backdated like any leaf that lives for a day or more.
+    start = leaf_validity(now, _DAY_S).not_before
     validity = Validity(start, authority.certificate.not_valid_after_utc)
     return _issue_to_device(
         authority, "factory", public_key, device_id, trust_domain, hardware_id, validity, now
