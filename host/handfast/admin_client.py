@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -17,30 +13,13 @@ import httpx
 
 from handfast.errors import HandfastError, Refused, Unreachable, UsageError
 from handfast.state import StateDir
+from handfast.unix_socket import reachable_socket
 from handfast.wire import PROBLEM_TYPE_PREFIX
 
 _TIMEOUT_S = 30.0
 # Problems that say the question was wrong; every other one is a refusal.
 _USAGE = {"bad-request", "bad-json", "not-found", "csr-malformed", "csr-signature", "csr-weak-key"}
-# sun_path holds 108 bytes with its terminator (unix(7)).
-_LONGEST_SOCKET_PATH = 107
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-@contextmanager
-def reachable_socket(path: Path) -> Iterator[str]:
-    """Give a name for ``path`` that fits a Unix socket address, however deep its folder is.
-
-    A longer path goes through an open descriptor of its folder, valid inside the ``with`` only.
-    """
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 class AdminRefused(Refused):

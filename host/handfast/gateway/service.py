@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -16,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handfast.admin_client import reachable_socket
 from handfast.errors import EnvironmentProblem, UsageError
 from handfast.files import write_atomically
 from handfast.gateway.app import build_app
@@ -32,6 +29,8 @@ _STOP_GRACE_S = 5.0
 _LAST_SEEN_EVERY_S = 5.0
 _FORGET_EVERY_S = 60.0
 _ISSUING = ("device", "factory", "server")
+
+_Plans = dict[str, tuple[int, ContextPlan | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,61 +137,45 @@ def _open_listeners(
     settings: GatewaySettings, gateway: Gateway, leaves: OwnLeaves, stack: AsyncExitStack
 ) -> list[Listener]:
     device, factory = gateway.certificates["device"], gateway.certificates["factory"]
-    plans: dict[str, tuple[int, ContextPlan | None]] = {
+    plans: _Plans = {
         "api": (settings.api_port, ContextPlan((device,), "required")),
         "enrol": (settings.enrol_port, ContextPlan((device, factory), "optional")),
         "public": (settings.public_port, None),
     }
     listeners = []
     for name, (port, plan) in plans.items():
-        bound = stack.enter_context(_bind(name, settings.host, port))
         context = None if plan is None else leaves.context(plan)
-        listener = Listener(name, bound, context, Limits())
+        listener = Listener(name, (settings.host, port), context, Limits())
         if plan is not None:
             leaves.swap_into(plan, listener.swap_context)
-        scheme = "http" if plan is None else "https"
-        gateway.urls[name] = f"{scheme}://{_in_url(settings.names[0])}:{bound.getsockname()[1]}"
         listeners.append(listener)
-    admin = stack.enter_context(_bind_admin(settings.state.admin_socket))
-    gateway.urls["admin"] = str(settings.state.admin_socket)
-    listeners.append(Listener("admin", admin, None, Limits()))
+    listeners.append(Listener("admin", settings.state.admin_socket, None, Limits()))
+    for listener in listeners:
+        with _option_named(listener.name in plans, f"--host or --{listener.name}-port"):
+            listener.open()
+        stack.callback(listener.stop)
+        gateway.urls[listener.name] = _url(settings, listener, plans)
     return listeners
 
 
 @contextmanager
-def _bind(name: str, host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _option_named(applies: bool, options: str) -> Iterator[None]:
+    """Say by which options the address that could not be had is chosen."""
     try:
-        bound = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"failed: {error.strerror}"
-        raise EnvironmentProblem(
-            f"port {port} on {host} for the {name} listener {reason}; stop what uses it or choose "
-            f"another with --{name}-port"
-        ) from error
-    with bound:
-        bound.setblocking(False)
-        yield bound
+        yield
+    except EnvironmentProblem as error:
+        if not applies:
+            raise
+        raise EnvironmentProblem(f"{error} ({options})") from error
 
 
-@contextmanager
-def _bind_admin(path: Path) -> Iterator[socket.socket]:
-    """Bind the admin socket; what an ended gateway left behind is taken away (the lock is ours)."""
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
-        # Nobody may connect between bind and chmod, so the mode is set by the umask.
-        before = os.umask(0o177)
-        try:
-            with _writable(path), reachable_socket(path) as address:
-                bound.bind(address)
-        finally:
-            os.umask(before)
-        bound.listen(64)
-        bound.setblocking(False)
-        try:
-            yield bound
-        finally:
-            path.unlink(missing_ok=True)
+def _url(settings: GatewaySettings, listener: Listener, plans: _Plans) -> str:
+    """Return what is announced: by the first name of our leaves, not by the address bound."""
+    if listener.name not in plans:
+        return str(settings.state.admin_socket)
+    scheme = "https" if plans[listener.name][1] else "http"
+    name = settings.names[0]
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{listener.port}"
 
 
 @contextmanager
@@ -274,7 +257,3 @@ def _writable(path: Path) -> Iterator[None]:
 
 async def _stopped(log: Any) -> None:
     log.info("gateway_stopped")
-
-
-def _in_url(name: str) -> str:
-    return f"[{name}]" if ":" in name else name

@@ -6,14 +6,10 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from handfast.errors import EnvironmentProblem
-
-# sun_path holds 108 bytes with its terminator (unix(7)).
-_LONGEST_UNIX_PATH = 107
+from handfast.unix_socket import reachable_socket
 
 
 def bind_tcp(name: str, host: str, port: int) -> socket.socket:
@@ -45,24 +41,31 @@ def bind_unix(path: Path) -> socket.socket:
     Raises:
         EnvironmentProblem: somebody answers there, or the path cannot be bound.
     """
-    with _reachable(path) as reachable:
-        if _answers(reachable):
-            raise EnvironmentProblem(
-                f"{path} is in use by another process; stop it, or choose another folder"
-            )
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The mode is right from the first moment: nobody can connect between bind and chmod.
-        before = os.umask(0o177)
-        try:
-            bound.bind(reachable)
-        except OSError as error:
-            bound.close()
-            raise EnvironmentProblem(
-                f"the socket {path} cannot be made: {error.strerror}; check its folder"
-            ) from error
-        finally:
-            os.umask(before)
-        return bound
+    try:
+        with reachable_socket(path) as reachable:
+            return _bind_unix(path, reachable)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the socket {path} cannot be made: {error.strerror or error}; check its folder"
+        ) from error
+
+
+def _bind_unix(path: Path, reachable: str) -> socket.socket:
+    if _answers(reachable):
+        raise EnvironmentProblem(
+            f"{path} is in use by another process; stop it, or choose another folder"
+        )
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The mode is right from the first moment: nobody can connect between bind and chmod.
+    before = os.umask(0o177)
+    try:
+        bound.bind(reachable)
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.umask(before)
+    return bound
 
 
 def unlink_unix(path: Path) -> None:
@@ -87,24 +90,6 @@ def _answers(reachable: str) -> bool:
         except OSError:
             return True  # its backlog is full, or it is not ours to look at
         return True
-
-
-@contextmanager
-def _reachable(path: Path) -> Iterator[str]:
-    """Give a name for ``path`` that fits a socket address, however deep its folder is."""
-    if len(os.fsencode(path)) <= _LONGEST_UNIX_PATH:
-        yield str(path)
-        return
-    try:
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the socket {path} cannot be made: {error.strerror}; check its folder"
-        ) from error
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def _problem(name: str, host: str, port: int, error: OSError) -> EnvironmentProblem:
