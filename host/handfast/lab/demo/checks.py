@@ -44,7 +44,8 @@ def expect(condition: bool, otherwise: str) -> None:
         raise CheckFailed(otherwise)
 
 
-def _boards(boards: Sequence[DemoBoard]) -> str:
+def how_many(boards: Sequence[DemoBoard]) -> str:
+    """Return "1 board", "2 boards" and so on."""
     return "1 board" if len(boards) == 1 else f"{len(boards)} boards"
 
 
@@ -67,7 +68,7 @@ def clocks_were_signed(boards: Sequence[DemoBoard]) -> str:
         off = abs(float(first.fields["time"]) - first.line.at.timestamp())
         expect(off <= _CLOCK_TOLERANCE_S, f"{board.name} is {off:.1f} s off")
         worst = max(worst, off)
-    return f"{_boards(boards)} woke at their epoch; RFC 3161 time within {worst:.1f} s"
+    return f"{how_many(boards)} woke at the epoch; RFC 3161 time within {worst:.1f} s"
 
 
 def enrolled_with_own_keys(gateway: AdminClient, boards: Sequence[DemoBoard]) -> str:
@@ -84,7 +85,7 @@ def enrolled_with_own_keys(gateway: AdminClient, boards: Sequence[DemoBoard]) ->
         expect(ours[0]["sha256"] in in_flash, f"{board.name} has no key for its active leaf")
         owners.update(key.spki for key in keys_in_flash(board.board.flash_image.read_bytes()))
     expect(max(owners.values()) == 1, "two boards hold the same key")
-    return f"{_boards(boards)}, {len(owners)} keys, each on one board only"
+    return f"{how_many(boards)}, {len(owners)} keys, each on one board only"
 
 
 def _identities(board: DemoBoard) -> list[Identity]:
@@ -179,7 +180,7 @@ def revoked_within_one_request(
     Returns what was seen, and for each board the milliseconds that ``revoke`` took.
     """
     took_ms = [_revoke(gateway, board, log) for board in boards]
-    return f"{_boards(boards)}, first request after revoke refused each time", took_ms
+    return f"{how_many(boards)}, first request after revoke refused each time", took_ms
 
 
 def _revoke(gateway: AdminClient, board: DemoBoard, log: Path) -> float:

@@ -15,6 +15,13 @@ from handfast.lab.demo.live import BoardRow
 
 TELEMETRY_INTERVAL_S = 1
 _ACCEPTED = "200"
+# The application's last event, as people would say what the board is doing.
+_STATES = {
+    "boot": "asking the time",
+    "clock": "enrolling",
+    "ping": "calling",
+    "telemetry": "calling",
+}
 
 
 @dataclass(slots=True)
@@ -97,4 +104,4 @@ class DemoBoard:
 
 def _state(console: Console) -> str:
     events = console.events()
-    return events[-1].name if events else "starting"
+    return _STATES.get(events[-1].name, events[-1].name) if events else "starting"

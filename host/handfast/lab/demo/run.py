@@ -150,7 +150,7 @@ class _Stage:
 
     def bring_up(self) -> None:
         """Switch every board on and provision it over its serial port."""
-        text = f"{len(self.boards)} boards: power on, provision over serial, start"
+        text = f"{checks.how_many(self.boards)}: power on, provision over serial, start"
         with self.screen.step(text):
             in_parallel(lambda board: board.bring_up(self.gateway.admin), self.boards)
 
