@@ -12,6 +12,7 @@ from .http import ResponseParser, request_bytes
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
+_MAX_MEMBER_CHARS = const(256)
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE")
 CURRENT = "current"
 _PROBLEM = "application/problem+json"
@@ -35,7 +36,7 @@ class Response:
 
         try:
             return json.loads(self.content.decode())
-        except ValueError:
+        except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
             raise ProtocolError("the response's body is not JSON")
 
     def refusal(self):
@@ -50,13 +51,18 @@ class Response:
                 pass  # the status alone says enough
         if not isinstance(problem, dict):
             problem = {}
-        detail = problem.get("detail") or problem.get("title") or self.reason
-        return Refused(self.status_code, problem.get("type"), detail)
+        detail = _line(problem.get("detail")) or _line(problem.get("title")) or self.reason
+        return Refused(self.status_code, _line(problem.get("type")), detail)
 
     def raise_for_status(self):
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
+
+
+def _line(value):
+    """Return a problem document's member if it is text of a sensible length, else None."""
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_MEMBER_CHARS else None
 
 
 def exchange(connection, head, body, parser):
@@ -84,8 +90,8 @@ class Session:
 
     `identity` is CURRENT (the store's current slot at each connect, so that a renewed certificate
     is used from the next connection on), an Identity, a function that returns one, or None for no
-    client certificate. `watch`, if given, is called
-    with None after each success, and with the Refused or Untrusted that came instead.
+    client certificate. `watch`, if given, is called with None after each success (2xx), and with
+    the Refused or Untrusted that came instead.
     """
 
     def __init__(self, base_url, store, identity=CURRENT, timeout_ms=10000, clock=None, watch=None):
@@ -196,7 +202,8 @@ class Session:
                 raise
             parser = self._attempt(method, head)  # the kept-open connection was stale
         response = Response(parser)
-        self._tell(response.refusal())
+        if not 300 <= response.status_code < 400:  # a redirect is neither yes nor no
+            self._tell(response.refusal())
         return response
 
     def _attempt(self, method, head):

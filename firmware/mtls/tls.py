@@ -46,6 +46,7 @@ class _Wire(io.IOBase):
     def __init__(self, raw, deadline):
         self.raw = raw
         self.deadline = deadline
+        self.heard = False  # whether the peer has sent a byte
         self.blocking = True  # during the handshake; afterwards Connection does the waiting
         self._poll = select.poll()
         self._poll.register(raw, select.POLLIN)
@@ -62,6 +63,7 @@ class _Wire(io.IOBase):
             while True:
                 n = self.raw.readinto(buf)
                 if n is not None or not self.blocking:
+                    self.heard = self.heard or bool(n)
                     return n
                 if not self.wait(select.POLLIN):
                     return -_ETIMEDOUT
@@ -219,7 +221,7 @@ def connect_tls(host, port, timeout_ms, anchors, identity=None):
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
-        mapped = tls_error(error, host, port)
+        mapped = tls_error(error, host, port, wire.heard)
         wire = None
         gc.collect()
         if mapped is None:
@@ -229,8 +231,12 @@ def connect_tls(host, port, timeout_ms, anchors, identity=None):
     return Connection(wire, stream)
 
 
-def tls_error(error, host, port):
-    """Return the library's error for what `tls` raised during a handshake, None if not known."""
+def tls_error(error, host, port, heard):
+    """Return the library's error for what `tls` raised during a handshake, None if not known.
+
+    `heard`: the peer has sent something. It refuses a certificate after its own hello; one that
+    hangs up without a word (it restarts, it is full, its balancer has no backend) refuses nothing.
+    """
     where = "%s:%d " % (host, port)
     if isinstance(error, MemoryError):
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where)
@@ -244,6 +250,8 @@ def tls_error(error, host, port):
         return Unreachable(where + "does not finish the TLS handshake in time")
     if code in _OUT_OF_MEMORY:
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where, code)
-    if code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
+    if heard and code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
         return Refused(0, None, where + "ended the TLS handshake (%d)" % code)
+    if code > 0 or code == _CONN_EOF:
+        return Unreachable(where + "hung up during the TLS handshake: is it running?", code)
     return ProtocolError(where + "does not speak TLS as expected", code)

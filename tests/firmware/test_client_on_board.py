@@ -146,6 +146,27 @@ def test_a_problem_document_becomes_refused(call: Call, context: ssl.SSLContext)
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        '{"type": 5, "detail": [], "title": null}',
+        "[" * 3000,
+        '"text"',
+        "{",
+        '{"type": "%s"}' % ("x" * 999),
+    ],
+    ids=["no-text", "nested", "no-object", "no-json", "long"],
+)
+def test_a_problem_document_that_makes_no_sense_is_refused_all_the_same(
+    call: Call, context: ssl.SSLContext, body: str
+) -> None:
+    head = f"HTTP/1.1 403 F\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/problem+json\r\n\r\n"
+    with serving(answer((head + body).encode()), context=context) as (port, _):
+        [[_, outcome]] = call(port, "GET")
+    assert outcome == ["Refused", 403, None, "F"]
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n",
@@ -193,7 +214,7 @@ def test_a_handshake_that_does_not_end_ends_at_the_deadline(call: Call, sent: by
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [
-        (b"", "Refused"),
+        (b"", "Unreachable"),
         (b"\x15\x03\x03\x00\x02\x02\x28", "Refused"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "ProtocolError"),
     ],
