@@ -8,7 +8,7 @@ slot counts is one pointer file. Nothing is ever deleted before its successor is
 import hashlib
 import os
 
-from .errors import ConfigError, FlashFull, StoreDamaged
+from .errors import ConfigError, FlashFull, MTLSError, StoreDamaged
 
 try:
     from micropython import const
@@ -60,7 +60,7 @@ def recovery_order(pointer, slots, idevid, now):
     key without a leaf) or (not_before, not_after). The newest leaf comes first: newer than the
     pointer's it is a successor whose proof was cut short. An expired leaf is left out.
     """
-    usable = [name for name in ("a", "b") if slots.get(name) and now <= slots[name][1]]
+    usable = [name for name in ("a", "b") if slots.get(name) and now < slots[name][1]]
     usable.sort(key=lambda name: (-slots[name][0], name != pointer))
     return usable + (["idevid"] if idevid else [])
 
@@ -105,6 +105,13 @@ class Identity:
         from .x509 import Certificate
 
         return Certificate(self.cert_der)
+
+    def life(self):
+        """Return the leaf's (not_before, not_after); raises StoreDamaged if it is not the key's."""
+        if not self.matches():
+            raise StoreDamaged("slot %s holds a certificate for another key" % self.name)
+        certificate = self.certificate()
+        return certificate.not_before, certificate.not_after
 
     def matches(self):
         """Whether the leaf is for this key: mbedTLS loads a mismatched pair without a word."""
@@ -280,8 +287,7 @@ class Store:
                 facts[name] = ()
                 if identity.cert_der:
                     try:
-                        certificate = identity.certificate()
-                        facts[name] = (certificate.not_before, certificate.not_after)
-                    except Exception:  # a leaf that does not parse is a damaged slot
+                        facts[name] = identity.life()
+                    except MTLSError:  # a pair that does not parse or match is a damaged slot
                         facts[name] = None
         return facts

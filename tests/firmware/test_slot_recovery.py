@@ -11,13 +11,14 @@ NOW = 1_800_000_000
 OLD = (NOW - 100, NOW + 50)
 NEW = (NOW - 10, NOW + 90)
 EXPIRED = (NOW - 500, NOW - 1)
-STATES = [None, (), OLD, NEW, EXPIRED]
+ENDING = (NOW - 50, NOW)  # the plan calls it lost
+STATES = [None, (), OLD, NEW, EXPIRED, ENDING]
 POINTERS = [None, "a", "b"]
 COMBINATIONS = list(itertools.product(POINTERS, STATES, STATES, [False, True]))
 
 
 def usable(facts):
-    return bool(facts) and facts[1] >= NOW
+    return bool(facts) and facts[1] > NOW
 
 
 @pytest.mark.parametrize(("pointer", "a", "b", "idevid"), COMBINATIONS)

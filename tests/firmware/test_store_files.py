@@ -3,8 +3,12 @@
 import errno
 import json
 import os
+from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from device_pki import NOW, Plan
 from mtls.errors import ConfigError, FlashFull, StoreDamaged
 from mtls.store import Identity, Store, pack_identity
 
@@ -48,6 +52,22 @@ def test_a_damaged_slot_is_absent_in_the_facts(store, tmp_path):
 def test_a_leaf_that_does_not_parse_is_a_damaged_slot(store):
     store.write_identity("a", b"key", b"\x30\x03abc")
     assert store.slots()["a"] is None
+
+
+def pair():
+    """Return (key DER, leaf DER): a board's own, as they lie in a slot."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = Plan(subject="d", key=key, issuer="device", issuer_key=key).make()
+    form = (Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return key.private_bytes(*form), leaf.public_bytes(Encoding.DER)
+
+
+def test_a_leaf_counts_only_beside_its_own_key(store):
+    (key, leaf), (other, _) = pair(), pair()
+    store.write_identity("a", key, leaf)
+    store.write_identity("b", other, leaf)
+    life = (NOW - timedelta(hours=1), NOW + timedelta(days=5))
+    assert store.slots() == {"a": tuple(int(t.timestamp()) for t in life), "b": None}
 
 
 def test_the_token_is_forgotten_and_the_rest_stays(store, tmp_path):
