@@ -14,6 +14,7 @@ from .clock import Clock, now
 from .client import Session
 from .errors import (
     ClockNotSet,
+    ConfigError,
     FlashFull,
     MTLSError,
     NotEnrolled,
@@ -22,6 +23,7 @@ from .errors import (
     StoreDamaged,
     Unreachable,
     Untrusted,
+    console_facts,
 )
 from .plan import backoff_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
@@ -108,11 +110,8 @@ class Agent:
     def _note(self, error):
         if isinstance(error, Untrusted):
             self._resync = True  # a wrong clock is the likeliest reason
-        if isinstance(error, Refused):
-            self._tell("refused", ("status", error.status), ("type", error.type or "-"))
-        else:
-            detail = error.args[0] if error.args else "-"
-            self._tell("error", ("kind", type(error).__name__), ("detail", detail))
+        event, facts = console_facts(error)
+        self._tell(event, *facts)
 
     def _advance(self):
         self.store.drbg()  # with stuck entropy nothing goes out at all
@@ -148,9 +147,12 @@ class Agent:
         self._resync_at = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
         try:
             source = sync(self.store, clock, end, self.timeout_ms)
-        except (ClockNotSet, Unreachable):
+        except MTLSError as error:
             if not clock.believable:
                 raise
+            # Good enough to go on with, whatever the time source does: it is asked again.
+            if not isinstance(error, (ClockNotSet, Unreachable)):
+                self._note(error)
             source = clock.source
         self._resync = False
         self._tell("clock", ("source", source), ("time", clock.require()))
@@ -225,8 +227,14 @@ class Agent:
         if self.store.current() != identity.name:
             raise StoreDamaged("the pointer to slot %s did not reach the flash" % identity.name)
         leaf = self._use(identity)
-        self.clock.raise_floor(now(), leaf.not_after)
+        self._raise_floor()
         return leaf
+
+    def _raise_floor(self):
+        try:
+            self.clock.raise_floor(now(), self.not_after)
+        except MTLSError as error:  # a full flash; the leaf is good all the same
+            self._note(error)
 
     # Enrolment and renewal
 
@@ -258,10 +266,10 @@ class Agent:
 
     def _enrol(self):
         store = self.store
-        token = None if self._token_refused else store.token()
         idevid = store.identity("idevid")
         if idevid is not None and not idevid.cert_der:
             idevid = None
+        token = self._token(idevid)
         if token is not None:
             try:
                 self._enrol_by(token, None)
@@ -277,6 +285,15 @@ class Agent:
             self._token_refused = False  # asked again, but slowly
             raise NotEnrolled("no certificate, token or IDevID: provision this board")
         self._enrol_by(None, idevid)
+
+    def _token(self, idevid):
+        try:
+            return None if self._token_refused else self.store.token()
+        except ConfigError as error:
+            if idevid is None:
+                raise
+            self._note(error)  # neither way in depends on the other
+            return None
 
     def _enrol_by(self, token, idevid):
         from . import est
@@ -350,9 +367,12 @@ class Agent:
 
     def _confirm(self):
         """The first request with this leaf was answered: it is switched to, the token is spent."""
-        self.clock.raise_floor(now(), self.not_after)
+        self._raise_floor()
         try:
             self.store.forget_token()
-            self._confirmed = True
         except FlashFull as error:
-            self._note(error)  # tried again with the next request
+            self._note(error)
+            return  # tried again with the next request
+        except MTLSError as error:  # a damaged secret.json is no reason to lose an answer
+            self._note(error)
+        self._confirmed = True

@@ -56,6 +56,10 @@ def _latest_anchor_end(store):
     return max([Certificate(der).not_after for der in store.anchors()])
 
 
+def _why(error):
+    return error.detail if isinstance(error, Refused) else error
+
+
 def sync(store, clock, not_after=None, timeout_ms=10000):
     """Set the clock; return "tsa" or "ntp". Raises ClockNotSet when no source can be reached.
 
@@ -70,7 +74,9 @@ def sync(store, clock, not_after=None, timeout_ms=10000):
             )
             clock.accept_signed(now)
             return "tsa"
-        except Unreachable as error:
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and error.status < 500:
+                raise  # somebody is there, and says that this is the wrong address
             unreachable = error
     if config["ntp_host"]:
         from . import ntp
@@ -84,4 +90,4 @@ def sync(store, clock, not_after=None, timeout_ms=10000):
         if clock.accept_hint(hint, not_after):
             return "ntp"
         raise ClockNotSet("the NTP server's time cannot be right")
-    raise ClockNotSet("no time: %s" % (unreachable or "neither tsa_url nor ntp_host is set"))
+    raise ClockNotSet("no time: %s" % (_why(unreachable) or "neither tsa_url nor ntp_host is set"))
