@@ -4,12 +4,16 @@
 pairs, never a key, token or password. Ctrl-C ends it and gives the REPL."""
 
 import gc
+import os
 import time
 
 import mtls
-from mtls.errors import ConfigError, MTLSError, Refused
+from mtls.errors import ConfigError, MTLSError, console_facts
 
 _SLOW_MS = 60000
+_RETRY_MS = 1000  # the first retry of a call; each further one waits longer
+_DEFAULT_INTERVAL_S = 5  # of a gateway that has no opinion
+_LONGEST_INTERVAL_S = 86400
 
 
 def say(event, facts=()):
@@ -17,32 +21,64 @@ def say(event, facts=()):
     for name, value in facts:
         text = str(value).replace("\\", "/")
         words.append(name + "=" + (('"' + text.replace('"', "'") + '"') if " " in text else text))
-    print(" ".join(words).replace("\n", " "))
+    # One line of plain text, whatever a peer made part of it.
+    print("".join([char if " " <= char <= "~" else " " for char in " ".join(words)]))
 
 
 def say_error(error):
-    if isinstance(error, Refused):
-        say("refused", (("status", error.status), ("type", error.type or "-")))
-    else:
-        say(
-            "error",
-            (("kind", type(error).__name__), ("detail", error.args[0] if error.args else "-")),
-        )
+    event, facts = console_facts(error)
+    say(event, facts)
 
 
-class Telemetry:
-    """Reports one value at a time, the same sequence number until it is acknowledged."""
+class Reporter:
+    """Greets the gateway, then reports one value at a time: the same one, by the same sequence
+    number, until it is acknowledged."""
 
-    def __init__(self, agent, device_id, boot_id, interval_ms):
+    def __init__(self, agent, config, boot_id):
         self.agent = agent
-        self.path = "/v1/devices/" + device_id + "/telemetry"
+        self.path = "/v1/devices/" + config["device_id"]
         self.boot_id = boot_id
-        self.interval_ms = interval_ms
+        self.interval_s = config["telemetry_interval_s"]  # 0: what the gateway says
         self.sequence = 0
         self.failures = 0
         self.report = None
+        self._pinged = False
 
-    def measure(self):
+    def step(self):
+        """Send what is due; return ms until the next report. Raises nothing of the library's."""
+        try:
+            if not self._pinged:
+                self._ping()
+            if not self.interval_s:
+                self._ask_interval()
+            self._report()
+        except (MTLSError, MemoryError) as error:
+            say_error(error)
+            return self._backoff_ms()
+        self.failures = 0
+        return self.interval_s * 1000
+
+    def _backoff_ms(self):
+        from mtls.plan import backoff_ms
+
+        self.failures += 1
+        # Half of it is chance, so that a fleet does not come back at one moment.
+        return max(_RETRY_MS, backoff_ms(self.failures, 0, os.urandom(1)[0]))
+
+    def _ping(self):
+        self.agent.session.get("/v1/ping").raise_for_status()
+        self._pinged = True
+        say("ping ok")
+
+    def _ask_interval(self):
+        response = self.agent.session.get(self.path + "/config")
+        response.raise_for_status()
+        settings = response.json()
+        seconds = settings.get("telemetry_interval_s") if isinstance(settings, dict) else None
+        usable = isinstance(seconds, int) and 0 < seconds <= _LONGEST_INTERVAL_S
+        self.interval_s = seconds if usable else _DEFAULT_INTERVAL_S
+
+    def _measure(self):
         self.sequence += 1
         return {
             "boot_id": self.boot_id,
@@ -50,68 +86,72 @@ class Telemetry:
             "values": {"uptime_ms": time.ticks_ms(), "heap_free": gc.mem_free()},
         }
 
-    def step(self):
-        """Send what is due; return ms until the next report."""
+    def _report(self):
         if self.report is None:
-            self.report = self.measure()
-        try:
-            response = self.agent.session.post(self.path, json=self.report, idempotent=True)
-            response.raise_for_status()
-        except MTLSError as error:
-            say_error(error)
-            self.failures += 1
-            return min(_SLOW_MS, self.interval_ms << min(self.failures, 6))
-        say("telemetry", (("seq", self.sequence), ("status", response.status_code)))
+            self.report = self._measure()
+        response = self.agent.session.post(
+            self.path + "/telemetry", json=self.report, idempotent=True
+        )
+        response.raise_for_status()
+        say("telemetry", (("seq", self.report["seq"]), ("status", response.status_code)))
         self.report = None
-        self.failures = 0
-        return self.interval_ms
 
 
-def ping(agent):
-    response = agent.session.get("/v1/ping")
-    response.raise_for_status()
-    say("ping ok")
-
-
-def run():
+def start(store):
+    """Return the agent and the reporter of this boot."""
     import binascii
 
-    mtls.preload()
-    from mtls import net
     from mtls.agent import Agent
-    from mtls.store import Store
 
-    store = Store()
-    config = store.config()
-    net.up(store)
     boot_id = binascii.hexlify(store.drbg().generate(8)).decode()
     say("boot", (("boot_id", boot_id), ("version", mtls.__version__)))
     agent = Agent(store, on_event=say)
-    telemetry = Telemetry(
-        agent, config["device_id"], boot_id, config["telemetry_interval_s"] * 1000
-    )
-    pinged = False
+    return agent, Reporter(agent, store.config(), boot_id)
+
+
+def rejoin(store):
+    """Join Wi-Fi again if it was lost; not every port does so by itself."""
+    from mtls import net
+
+    try:
+        net.up(store)
+    except MTLSError as error:
+        say_error(error)
+
+
+def run():
+    mtls.preload()
+    from mtls import net
+    from mtls.store import Store
+
+    store = Store()
+    net.up(store)
+    agent, reporter = start(store)
     agent_at = report_at = time.ticks_ms()
     while True:
-        now = time.ticks_ms()
-        if time.ticks_diff(now, agent_at) >= 0:
-            agent_at = time.ticks_add(time.ticks_ms(), agent.step())
+        if _due(agent_at):
+            if agent.failures:
+                rejoin(store)
+            agent_at = _in(agent.step())
         if agent.active is None:
             report_at = time.ticks_ms()
-        elif time.ticks_diff(now, report_at) >= 0:
-            try:
-                if not pinged:
-                    ping(agent)
-                    pinged = True
-                report_at = time.ticks_add(time.ticks_ms(), telemetry.step())
-            except MTLSError as error:
-                say_error(error)
-                report_at = time.ticks_add(time.ticks_ms(), 1000)
+        elif _due(report_at):
+            if reporter.failures:
+                rejoin(store)
+            report_at = _in(reporter.step())
             if agent.active is None or not agent.clock.believable:
                 agent_at = time.ticks_ms()  # refused: let it find another way in
         wait = agent_at if agent.active is None else _earlier(agent_at, report_at)
         gc.collect()
         time.sleep_ms(max(1, min(1000, time.ticks_diff(wait, time.ticks_ms()))))
+
+
+def _in(wait_ms):
+    return time.ticks_add(time.ticks_ms(), wait_ms)
+
+
+def _due(ticks):
+    return time.ticks_diff(time.ticks_ms(), ticks) >= 0
 
 
 def _earlier(a, b):
@@ -120,15 +160,14 @@ def _earlier(a, b):
 
 def main():
     """Run for ever: whatever goes wrong ends in one line, and in another try."""
+    wait_ms = 2500
     while True:
-        wait_ms = 5000
         try:
             run()
-        except ConfigError as error:
-            say_error(error)
-            wait_ms = _SLOW_MS
         except Exception as error:
             say_error(error)
+            # Each try writes the seed anew: not for ever every few seconds.
+            wait_ms = _SLOW_MS if isinstance(error, ConfigError) else min(_SLOW_MS, wait_ms * 2)
         gc.collect()
         time.sleep_ms(wait_ms)
 

@@ -107,7 +107,7 @@ def parse_config(data):
     _text(config, "ntp_host", required=False)
     _int(config, "ntp_port", 123, 1, 65535)
     _text(config, "trust_domain", required=True)
-    _int(config, "telemetry_interval_s", 5, 1, 86400)
+    _int(config, "telemetry_interval_s", 0, 0, 86400)  # 0: what the gateway says
     _networks(config)
     return config
 

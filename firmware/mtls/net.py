@@ -13,7 +13,10 @@ _POLL_MS = const(100)
 
 
 def _join(station, ssid, password):
-    station.connect(ssid, password)
+    try:
+        station.connect(ssid, password)
+    except OSError:
+        return False  # a station that is still busy with another network
     start = time.ticks_ms()
     while not station.isconnected():
         if time.ticks_diff(time.ticks_ms(), start) > _CONNECT_MS:

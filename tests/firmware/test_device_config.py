@@ -32,7 +32,7 @@ def test_defaults_fill_what_may_be_left_out():
     )
     assert config["ntp_port"] == 123
     assert config["networks"] == []
-    assert config["telemetry_interval_s"] == 5
+    assert config["telemetry_interval_s"] == 0, "the gateway says"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,8 @@ def test_defaults_fill_what_may_be_left_out():
         ("networks", "home"),
         ("networks", ["x" * 33]),
         ("networks", ["x"] * 9),
-        ("telemetry_interval_s", 0),
+        ("telemetry_interval_s", -1),
+        ("telemetry_interval_s", 86401),
     ],
 )
 def test_a_bad_value_is_refused_by_name(key, value):

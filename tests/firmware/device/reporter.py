@@ -1,0 +1,53 @@
+# Runs the application's Reporter against a session that plays a list of outcomes.
+# argv: folder of the application, telemetry_interval_s, outcomes as JSON: a name of an error, or
+# the JSON that an answer holds. Prints [wait in ms, calls made] of each step, as JSON.
+import json
+import sys
+
+sys.path.append(sys.argv[1])
+import main
+from mtls import errors
+
+main.say = lambda *_: None
+outcomes = json.loads(sys.argv[3])
+calls = []
+
+
+class Answer:
+    status_code = 200
+
+    def __init__(self, value):
+        self.value = value
+
+    def json(self):
+        return self.value
+
+    def raise_for_status(self):
+        if self.value == "Refused":
+            raise errors.Refused(403, "urn:handfast:error:device-revoked")
+
+
+class Session:
+    def get(self, path):
+        return self.post(path)
+
+    def post(self, path, json=None, **_):
+        calls.append([path, json and json["seq"]])
+        outcome = outcomes.pop(0)
+        if outcome == "MemoryError":
+            raise MemoryError
+        if outcome == "Unreachable":
+            raise errors.Unreachable("gone")
+        return Answer(outcome)
+
+
+class Agent:
+    session = Session()
+
+
+config = {"device_id": "d", "telemetry_interval_s": int(sys.argv[2])}
+reporter = main.Reporter(Agent, config, "b")
+while outcomes:
+    del calls[:]
+    wait_ms = reporter.step()
+    print(json.dumps([wait_ms, calls]))
