@@ -14,13 +14,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from handfast.boards.device_error import DeviceError, DeviceFull
 from handfast.errors import BoardProblem
-
-if TYPE_CHECKING:
-    from handfast.boards.serial_link import SerialLink
 
 TEMPORARY_SUFFIX = ".part"  # of a file that is being written; swept up by the next push
 
@@ -120,6 +117,17 @@ _FORGET = (
 )
 
 
+class Repl(Protocol):
+    """What is needed of the line to a board: :class:`handfast.boards.serial_link.SerialLink`."""
+
+    @property
+    def url(self) -> str:
+        """The port's path or URL."""
+
+    def exec(self, code: str, timeout_s: float = 10.0) -> str:
+        """Run ``code`` on the board and return what it printed."""
+
+
 @dataclass(frozen=True, slots=True)
 class PushResult:
     """What a push did: device paths, bytes of content and of commands, and seconds."""
@@ -144,7 +152,7 @@ class _Survey:
         return -(-size // self.block_bytes)
 
 
-def hashes(link: SerialLink, root: str = "/") -> dict[str, str]:
+def hashes(link: Repl, root: str = "/") -> dict[str, str]:
     """Return path → SHA-256 (hex) of every file below ``root``, which may itself be a file."""
     printed = link.exec(
         f"{_HASHES}\n_walk({root!r}, _show)\n_show({root!r})\n{_FORGET}", _SURVEY_TIMEOUT_S
@@ -152,7 +160,7 @@ def hashes(link: SerialLink, root: str = "/") -> dict[str, str]:
     return _parse_hashes(printed)[0]
 
 
-def read_file(link: SerialLink, path: str) -> bytes | None:
+def read_file(link: Repl, path: str) -> bytes | None:
     """Return the content of the file at ``path``, or None where there is none."""
     printed = link.exec(
         "from binascii import b2a_base64 as _a\n"
@@ -178,7 +186,7 @@ def read_file(link: SerialLink, path: str) -> bytes | None:
 
 
 def push(
-    link: SerialLink,
+    link: Repl,
     files: Mapping[str, bytes],
     *,
     only_files_below: Sequence[str] = (),
@@ -223,7 +231,7 @@ def push(
     )
 
 
-def _survey(link: SerialLink, files: Mapping[str, bytes], folders: Sequence[str]) -> _Survey:
+def _survey(link: Repl, files: Mapping[str, bytes], folders: Sequence[str]) -> _Survey:
     alone = [p for p in files if not any(p.startswith(f.rstrip("/") + "/") for f in folders)]
     commands = [f"_show({path!r})\n_remove({path + TEMPORARY_SUFFIX!r})" for path in alone]
     commands += [f"_walk({folder!r}, _see)" for folder in folders]
@@ -248,7 +256,7 @@ def _parse_hashes(listing: str) -> tuple[dict[str, str], dict[str, int]]:
     return found, sizes
 
 
-def _require_room(link: SerialLink, survey: _Survey, differing: Mapping[str, bytes]) -> None:
+def _require_room(link: Repl, survey: _Survey, differing: Mapping[str, bytes]) -> None:
     """Refuse what cannot fit before anything is written: old and new exist together for a while."""
     free = survey.free_blocks
     lowest = free
@@ -261,7 +269,7 @@ def _require_room(link: SerialLink, survey: _Survey, differing: Mapping[str, byt
         raise _full(link, f"{missing_kb} KB more", "nothing was written")
 
 
-def _full(link: SerialLink, missing: str, state: str) -> DeviceFull:
+def _full(link: Repl, missing: str, state: str) -> DeviceFull:
     return DeviceFull(
         f"the file system of the board at {link.url} is full: {missing} are needed; {state}. "
         "Remove files from the board and run the command again",
@@ -272,7 +280,7 @@ def _full(link: SerialLink, missing: str, state: str) -> DeviceFull:
 
 
 def _write(
-    link: SerialLink,
+    link: Repl,
     survey: _Survey,
     differing: Mapping[str, bytes],
     expected: Mapping[str, str],
@@ -340,7 +348,7 @@ def _piece(block: bytes, can_inflate: bool) -> str:
     return f"_raw({base64.b64encode(block)!r})"
 
 
-def _remove(link: SerialLink, paths: Sequence[str]) -> None:
+def _remove(link: Repl, paths: Sequence[str]) -> None:
     folders = sorted({path.rpartition("/")[0] for path in paths}, reverse=True)
     commands = [f"_remove({path!r})" for path in paths]
     commands += [
