@@ -2,6 +2,7 @@
 // the power can fail in the middle of an operation.
 //
 // The file is mapped, so what was done before the process dies, however it dies, is on "flash".
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #define SECTOR_BYTES    (4096)
 #define PAGE_BYTES      (256)
+#define SECTORS_MIN     (2) // littlefs keeps its root in two
 
 long sim_flash_cut_after = -1;
 long sim_flash_operations;
@@ -32,8 +34,7 @@ static void cannot_use(const char *what) {
 
 void sim_flash_init(void) {
     int fd = open(sim_options.flash_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0) {
+    if (fd < 0) {
         cannot_use("open");
     }
     // The lock is this process's as long as the file stays open; a reset takes it again.
@@ -42,14 +43,19 @@ void sim_flash_init(void) {
         fprintf(stderr, "simulated board: flash file %s: another board is running on it\n", sim_options.flash_path);
         exit(SIM_EXIT_CANNOT_RUN);
     }
+    struct stat status; // asked for under the lock: another board may just have made the file
+    if (fstat(fd, &status) != 0) {
+        cannot_use("stat");
+    }
     bool fresh = status.st_size == 0;
     chip_bytes = fresh ? (size_t)sim_options.flash_kb * 1024 : (size_t)status.st_size;
-    if (chip_bytes == 0 || chip_bytes % SECTOR_BYTES != 0) {
-        fprintf(stderr, "simulated board: flash file %s: %zu bytes is not a number of %d-byte sectors\n",
-            sim_options.flash_path, chip_bytes, SECTOR_BYTES);
+    if (chip_bytes < SECTORS_MIN * SECTOR_BYTES || chip_bytes % SECTOR_BYTES != 0) {
+        fprintf(stderr, "simulated board: flash file %s: %zu bytes is not a number of %d-byte sectors, %d at least\n",
+            sim_options.flash_path, chip_bytes, SECTOR_BYTES, SECTORS_MIN);
         exit(SIM_EXIT_CANNOT_RUN);
     }
-    if (fresh && posix_fallocate(fd, 0, (off_t)chip_bytes) != 0) {
+    if (fresh && (errno = posix_fallocate(fd, 0, (off_t)chip_bytes)) != 0) {
+        unlink(sim_options.flash_path); // a part of it would be taken for a damaged chip
         cannot_use("allocate");
     }
     chip = mmap(NULL, chip_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -104,11 +110,17 @@ static mp_obj_t flash_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
 // The range that (self, block, buffer[, offset]) means.
 static size_t range_of(size_t n_args, const mp_obj_t *args, mp_buffer_info_t *buffer, int access) {
     mp_get_buffer_raise(args[2], buffer, access);
-    mp_int_t start = mp_obj_get_int(args[1]) * SECTOR_BYTES + (n_args > 3 ? mp_obj_get_int(args[3]) : 0);
-    if (start < 0 || (size_t)start > chip_bytes || buffer->len > chip_bytes - (size_t)start) {
+    mp_int_t sector = mp_obj_get_int(args[1]);
+    mp_int_t offset = n_args > 3 ? mp_obj_get_int(args[3]) : 0;
+    // Each by itself first: their sum could wrap round to a place that is there.
+    if (sector < 0 || (size_t)sector > chip_bytes / SECTOR_BYTES || offset < 0 || (size_t)offset > chip_bytes) {
         mp_raise_OSError(MP_EINVAL);
     }
-    return (size_t)start;
+    size_t start = (size_t)sector * SECTOR_BYTES + (size_t)offset;
+    if (start > chip_bytes || buffer->len > chip_bytes - start) {
+        mp_raise_OSError(MP_EINVAL);
+    }
+    return start;
 }
 
 static mp_obj_t flash_readblocks(size_t n_args, const mp_obj_t *args) {
@@ -164,7 +176,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(flash_ioctl_obj, flash_ioctl);
 // Whether nothing was ever written where a filesystem keeps its root.
 static mp_obj_t flash_blank(mp_obj_t self) {
     (void)self;
-    for (size_t i = 0; i < 2 * SECTOR_BYTES; i++) {
+    for (size_t i = 0; i < SECTORS_MIN * SECTOR_BYTES; i++) {
         if (chip[i] != 0xff) {
             return mp_const_false;
         }

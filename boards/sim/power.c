@@ -20,6 +20,9 @@ static char *const *power_on_argv;
 static sigset_t buttons;
 
 static __attribute__((noreturn)) void become(char *const argv[]) {
+    // A Ctrl-C may be on its way while the process is replaced: the next run begins without a
+    // handler, and would die of it. Ignoring outlives execv, and drops what is pending.
+    signal(SIM_SIGNAL_INTERRUPT, SIG_IGN);
     execv("/proc/self/exe", argv);
     _exit(SIM_EXIT_CANNOT_RUN);
 }

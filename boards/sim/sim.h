@@ -2,6 +2,7 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,9 @@
 #define SIM_EXIT_POWER_CUT  (86)
 // Exit status of a board that could not be started: bad option, unusable flash file.
 #define SIM_EXIT_CANNOT_RUN (2)
+
+// What the serial line's thread sends the main thread at Ctrl-C.
+#define SIM_SIGNAL_INTERRUPT (SIGUSR2)
 
 typedef enum { SIM_POWER_ON = 1 } sim_cause_t;
 

@@ -23,7 +23,6 @@
 #include "py/runtime.h"
 #include "sim.h"
 
-#define SIGNAL_INTERRUPT    (SIGUSR2)
 #define INTERRUPT_RETRY_MS  (10)
 #define STALL_CHECK_MS      (100)
 // A reader that takes nothing for this long is no reader: the board stops waiting for it.
@@ -69,7 +68,7 @@ static void receive(void) {
     for (ssize_t i = 0; i < n; i++) {
         if (bytes[i] == atomic_load(&interrupt_char)) {
             atomic_store(&interrupt_wanted, true);
-            pthread_kill(main_thread, SIGNAL_INTERRUPT);
+            pthread_kill(main_thread, SIM_SIGNAL_INTERRUPT);
         } else {
             bytes[kept++] = bytes[i];
         }
@@ -127,7 +126,7 @@ static void *uart_thread(void *unused) {
             sim_power_button(buttons_fd);
         }
         if (pending && interrupt_pending()) {
-            pthread_kill(main_thread, SIGNAL_INTERRUPT);
+            pthread_kill(main_thread, SIM_SIGNAL_INTERRUPT);
         }
         if (fds[LINE].revents & POLLIN) {
             receive();
@@ -211,7 +210,7 @@ void sim_uart_start(int fd) {
     make_pipes();
     main_thread = pthread_self();
     struct sigaction interrupt = { .sa_handler = on_interrupt }; // no SA_RESTART: end system calls
-    sigaction(SIGNAL_INTERRUPT, &interrupt, NULL);
+    sigaction(SIM_SIGNAL_INTERRUPT, &interrupt, NULL);
 
     // The thread takes no signals.
     sigset_t all, before;

@@ -12,6 +12,7 @@ from littlefs import LittleFS
 from littlefs.context import UserContext
 from simulator_support import Repl, wait_until
 
+from handfast.boards.builder import build_simulator
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem
 
@@ -83,10 +84,11 @@ def test_erasing_sets_bits_and_programming_only_clears_them(tmp_path: Path) -> N
                 "f.ioctl(6, last)\nf.readblocks(last, b, 0)\nprint(set(b))\n"
                 "f.writeblocks(last, b'\\xf0' * 256, 0)\nf.writeblocks(last, b'\\x3c' * 256, 0)\n"
                 "f.readblocks(last, b, 0)\nprint(set(b))\n"
-                "for bad in ((last, b'x', 0), (last, b'x' * 256, 1), (last + 1, b'x' * 256, 0)):\n"
+                "for bad in ((last, b'x', 0), (last, b'x' * 256, 1), (last + 1, b'x' * 256, 0),\n"
+                "  (1 << 52, b'x' * 256, 0)):\n"  # times 4096 it would wrap round to 0
                 "  try: f.writeblocks(*bad)\n  except OSError as e: print(e.errno)"
             )
-    assert out.split("\r\n") == ["{255}", "{48}", "22", "22", "22"]
+    assert out.split("\r\n") == ["{255}", "{48}", "22", "22", "22", "22"]
 
 
 def test_a_power_cut_at_every_operation_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
@@ -185,13 +187,31 @@ def test_two_boards_cannot_share_a_flash_image(tmp_path: Path) -> None:
         second.power_on()
 
 
-def test_a_flash_image_of_no_sense_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "flash.img").write_bytes(b"x" * 5000)
+@pytest.mark.parametrize("size", [5000, SECTOR])
+def test_a_flash_image_of_no_sense_is_refused(size: int, tmp_path: Path) -> None:
+    (tmp_path / "flash.img").write_bytes(b"x" * size)
     with (
         SimulatedBoard(directory=tmp_path) as board,
-        pytest.raises(BoardProblem, match="5000 bytes is not a number of 4096-byte sectors"),
+        pytest.raises(BoardProblem, match=f"{size} bytes is not a number of 4096-byte sectors"),
     ):
         board.power_on()
+
+
+def test_a_flash_image_that_finds_no_room_is_told_and_not_left_half_made(tmp_path: Path) -> None:
+    image = tmp_path / "flash.img"
+    command = [
+        build_simulator("sim-pico-w"),
+        "--board",
+        "--flash",
+        image,
+        "--flash-kb",
+        str(10**13),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert f"flash file {image}: allocate: " in done.stderr
+    assert "Success" not in done.stderr
+    assert not image.exists()
 
 
 def test_a_damaged_filesystem_is_formatted_and_said_so(tmp_path: Path) -> None:
@@ -310,6 +330,19 @@ def test_a_burst_of_resets_and_power_cycles_ends_in_a_working_board(tmp_path: Pa
             board.reset()
         with Repl(board.serial_url) as repl:
             assert repl.exec("print(1)") == "1"
+
+
+def test_ctrl_c_on_its_way_does_not_end_a_board_that_resets(tmp_path: Path) -> None:
+    with SimulatedBoard(directory=tmp_path) as board:
+        board.power_on()
+        with Repl(board.serial_url) as repl:
+            code = "import machine\\nmachine.reset()\\n"
+            repl.exec(f"with open('/main.py', 'w') as f: f.write('{code}')")
+            repl.port.timeout = 0.002
+            for _ in range(400):
+                repl.port.write(b"\x03\x02\x04")  # and soft-reset, where main.py was stopped
+                repl.port.read(4096)
+            assert board.is_running
 
 
 def test_power_on_twice_and_reset_without_power_are_refused(tmp_path: Path) -> None:
