@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from firmware_rig import Rig, make_rig
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
+from handfast.pki.authorities import create_authorities, load_authority
+from handfast.pki.issue import issue_device_leaf
 from handfast.resources import firmware_dir
 from handfast.state import StateDir
 
@@ -33,13 +41,37 @@ def rig(gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def set_tsa_path(path: str) -> str:
-    """Return code for the board: point its configuration at another path of the same listener."""
+def edit_config(edit: str) -> str:
+    """Return code for the board that does ``edit`` to its configuration ``c``."""
     return (
         "import json\nwith open('/mtls/config.json') as f: c = json.load(f)\n"
-        f"c['tsa_url'] = c['tsa_url'].rsplit('/', 1)[0] + '/{path}'\n"
-        "with open('/mtls/config.json', 'w') as f: json.dump(c, f)"
+        f"{edit}\nwith open('/mtls/config.json', 'w') as f: json.dump(c, f)"
     )
+
+
+NO_TSA = edit_config("c['tsa_url'] += '/missing'")
+
+
+@contextmanager
+def hanging_up() -> Iterator[int]:
+    """Yield the port of a listener that closes each connection without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def slot_file(key_der: bytes, leaf_der: bytes) -> bytes:
+    """Return a slot as the device's store writes it."""
+    parts = [len(part).to_bytes(2, "big") + part for part in (key_der, leaf_der)]
+    body = b"HFS1" + b"".join(parts)
+    return body + hashlib.sha256(body).digest()
 
 
 def with_main(before: str) -> dict[str, bytes]:
@@ -82,7 +114,7 @@ def test_a_time_source_that_fails_does_not_stop_a_board_with_a_good_clock(rig: R
     rig.start()
     rig.event("telemetry")
     rig.stop()
-    rig.repl(set_tsa_path("missing"))
+    rig.repl(NO_TSA)
     rig.start(rtc=int(time.time()))  # as a battery or a soft reset keeps it
     assert rig.event("refused").fields["status"] == "404"
     assert rig.event("clock").fields["source"] == "rtc"
@@ -91,9 +123,58 @@ def test_a_time_source_that_fails_does_not_stop_a_board_with_a_good_clock(rig: R
 
 def test_without_a_good_clock_a_time_source_that_fails_is_not_passed_over(rig: Rig) -> None:
     rig.provision()
-    rig.repl(set_tsa_path("missing"))
+    rig.repl(NO_TSA)
     console = rig.start(rtc=0)
     first = rig.event("refused")
     rig.event("refused", after=first.number)
     assert not console.events("clock")
     assert not console.events("enrolled")
+
+
+def test_a_gateway_that_hangs_up_without_a_word_costs_no_enrolment(rig: Rig) -> None:
+    rig.provision()
+    rig.start()
+    rig.event("telemetry")
+    rig.stop()
+    with hanging_up() as port:
+        rig.repl(edit_config(f"c['api_url'] = 'https://127.0.0.1:{port}'"))
+        rig.start()
+        number = 0
+        for _ in range(5):
+            number = rig.event("error", after=number, kind="Unreachable").number
+        assert not rig.console.events("refused")
+        assert not rig.console.events("enrolled")
+
+
+def test_a_leaf_refused_at_the_handshake_is_left_for_the_idevid(
+    rig: Rig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = StateDir(tmp_path_factory.mktemp("other"))
+    create_authorities(other, PASSPHRASE)
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = issue_device_leaf(
+        load_authority(other, "device", PASSPHRASE),
+        public_key=key.public_key(),
+        device_id=rig.device_id,
+        trust_domain="handfast.local",
+        hardware_id=None,
+        lifetime_s=3600,
+        now=datetime.now(UTC),
+    )
+    key_der = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    slot = slot_file(key_der, leaf.public_bytes(Encoding.DER))
+    rig.provision(token=False, files={"/mtls/slot-a": slot, "/mtls/current": b"a\n"})
+    rig.start()
+    assert rig.event("refused").fields["status"] == "0"
+    assert rig.event("enrolled").fields["by"] == "idevid"
+    rig.event("telemetry")
+
+
+def test_the_gateway_says_how_often_to_report(rig: Rig) -> None:
+    rig.provision(code=edit_config("del c['telemetry_interval_s']"))
+    rig.gateway.set_config(rig.device_id, {"telemetry_interval_s": 1})
+    rig.start()
+    rig.event("telemetry", seq="3")
+    at_ms = [row["values"]["uptime_ms"] for row in rig.gateway.telemetry(rig.device_id)]
+    # The library's own default is 5 s.
+    assert at_ms[2] - at_ms[0] < 4000
