@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
@@ -24,9 +25,18 @@ def running_gateway(root: Path) -> Iterator[tuple[StateDir, GatewayProcess]]:
         yield state, gateway
 
 
+def fit_radio(board: SimulatedBoard) -> None:
+    """Give a board that has no radio what looks like one to its programs."""
+    model = Path(__file__).with_name("network_model.py").read_bytes()
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/network.py": model})
+
+
 @contextmanager
-def running_board(folder: Path, profile: str = "sim-pico-w") -> Iterator[SimulatedBoard]:
+def running_board(
+    folder: Path, profile: str = "sim-pico-w", *, micropython: str | None = None
+) -> Iterator[SimulatedBoard]:
     """A blank board that is switched on."""
-    with SimulatedBoard(profile, directory=folder) as board:
+    with SimulatedBoard(profile, directory=folder, micropython=micropython) as board:
         board.power_on()
         yield board

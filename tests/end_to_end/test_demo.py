@@ -140,9 +140,15 @@ def test_a_firmware_that_prints_its_keys_and_a_gateway_that_forgets_to_revoke_ar
 
 
 @pytest.mark.parametrize(
-    "until", ["Certificate authorities", "Gateway", "telemetry"], ids=["early", "boards", "late"]
+    "until",
+    ["Simulated board", "Certificate authorities", "Gateway", "telemetry"],
+    ids=["early", "gateway", "boards", "late"],
 )
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+    ids=["Ctrl-C", "SIGTERM", "terminal closed"],
+)
 def test_an_interrupted_demo_leaves_no_process_and_no_folder(
     until: str, how: signal.Signals, tmp_path: Path
 ) -> None:
@@ -159,7 +165,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_folder(
             f"the demo never said {until}",
         )
         process.send_signal(how)
-        assert process.wait(20) == (130 if how is signal.SIGINT else 143), output.read_text()
+        assert process.wait(20) == 128 + how, output.read_text()
     wait_until(lambda: not mark(scratch), 5, f"left behind: {mark(scratch)}")
     assert list(scratch.iterdir()) == []
     assert "Traceback" not in output.read_text()

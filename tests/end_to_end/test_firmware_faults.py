@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from firmware_rig import Rig, make_rig
+from firmware_rig import DEADLINE_S, Rig, make_rig
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_authority
@@ -178,3 +178,65 @@ def test_the_gateway_says_how_often_to_report(rig: Rig) -> None:
     at_ms = [row["values"]["uptime_ms"] for row in rig.gateway.telemetry(rig.device_id)]
     # The library's own default is 5 s.
     assert at_ms[2] - at_ms[0] < 4000
+
+
+def test_a_session_on_a_board_without_time_sends_nothing(rig: Rig) -> None:
+    rig.provision()
+    rig.start()
+    rig.event("telemetry")
+    rig.stop()
+    printed = rig.repl(
+        "import mtls\nfrom mtls.clock import set_time\nset_time(0)\nstore = mtls.Store()\n"
+        "import socket\ndef none(*_): raise AssertionError('a socket was asked for')\n"
+        "import mtls.tls\nmtls.tls._open = none\n"
+        "try: mtls.Session(store.config()['api_url'], store).get('/v1/ping')\n"
+        "except mtls.MTLSError as error: print(repr(error))"
+    )
+    assert printed.startswith("ClockNotSet")
+
+
+_RENEW_ON_A_FULL_FLASH = """
+import time, mtls
+mtls.preload()
+from mtls.agent import Agent
+from mtls.errors import FlashFull
+from mtls.store import Store
+left = 0
+write = Store._write
+def count_down(self, name, data):
+    global left
+    left -= 1
+    if left == 0:
+        raise FlashFull("no room for " + name)
+    write(self, name, data)
+Store._write = count_down
+agent = Agent(Store())
+while agent.active is None:
+    agent.step()
+agent.session.get("/v1/ping").raise_for_status()
+for full_at in (1, 2, 3):
+    before = agent.active
+    left = full_at
+    try:
+        agent._renew()
+    except FlashFull as error:
+        print(full_at, error)
+    assert agent.active == before
+    agent.session.get("/v1/ping").raise_for_status()
+agent._renew()
+assert agent.active != before
+agent.session.get("/v1/ping").raise_for_status()
+print("DONE")
+while True:
+    time.sleep(1)
+"""
+
+
+def test_a_flash_that_is_full_at_any_write_of_a_renewal_keeps_the_leaf(rig: Rig) -> None:
+    rig.provision(files={"/main.py": _RENEW_ON_A_FULL_FLASH.encode()})
+    console = rig.start()
+    console.wait_for("DONE", DEADLINE_S)
+    told = [line for line in console.text.splitlines() if "no room" in line]
+    # The key is there from the first time, so the second goes on to its leaf, and so on.
+    assert told[0] == "1 no room for slot-b"
+    assert told[1:] == ["2 no room for slot-b", "3 no room for current"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from provision_support import running_board, running_gateway
+from provision_support import fit_radio, running_board, running_gateway
 
 from handfast.admin_client import AdminClient
 from handfast.boards.provision import Provisioned, provision
@@ -59,11 +59,15 @@ def run_until_first_telemetry(board: SimulatedBoard) -> str:
         return console.text
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
+@pytest.mark.parametrize(
+    ("profile", "micropython"),
+    [("sim-pico-w", None), ("sim-esp32", None), ("sim-pico-w", "1.25.0")],
+)
 def test_blank_board_enrols_and_calls_the_api(
-    tmp_path: Path, gateway: AdminClient, profile: str
+    tmp_path: Path, gateway: AdminClient, profile: str, micropython: str | None
 ) -> None:
-    with running_board(tmp_path / f"first-{profile}", profile) as board:
+    folder = tmp_path / f"first-{profile}-{micropython}"
+    with running_board(folder, profile, micropython=micropython) as board:
         done = provision(board.serial_url, gateway=gateway, start=False)
         assert done.token_given
         assert done.idevid_issued
@@ -116,6 +120,7 @@ def test_second_run_copies_nothing_and_keeps_the_identity(
 def test_board_holds_what_the_gateway_says(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:
+    fit_radio(board)
     done = provisioned(device_id="named.board", networks={"Café": "p'ss\"wörd"}, start=False)
     trust = gateway.trust()
     with SerialLink.open(board.serial_url) as link:
@@ -142,6 +147,7 @@ def test_board_holds_what_the_gateway_says(
 def test_wifi_password_is_kept_when_none_is_given_again(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned]
 ) -> None:
+    fit_radio(board)
     provisioned(networks={"home": "first secret"}, start=False)
     provisioned(start=False)
     with SerialLink.open(board.serial_url) as link:
@@ -251,6 +257,7 @@ def test_board_is_not_told_the_time(
 def test_command_line_provisions_and_prints_no_secret(
     board: SimulatedBoard, served: tuple[StateDir, GatewayProcess]
 ) -> None:
+    fit_radio(board)
     wifi = "a secret of the air"
     command = [sys.executable, "-m", "handfast", "provision", "--board", board.serial_url]
     command += ["--dir", str(served[0].root), "--wifi", "home", "--no-start"]

@@ -31,7 +31,7 @@ from handfast.state import StateDir
 _TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(_TESTS / "host" / "serial"), str(_TESTS / "end_to_end")]
 from cable import CutCable  # noqa: E402
-from provision_support import running_board, running_gateway  # noqa: E402
+from provision_support import fit_radio, running_board, running_gateway  # noqa: E402
 
 APPLICATION_S = 60.0
 
@@ -146,6 +146,19 @@ def test_bad_arguments_are_usage_errors(
     assert done.returncode == 2, done.stderr
     with SerialLink.open(board.serial_url) as link:
         assert link.hashes("/") == {}
+
+
+def test_wifi_for_a_board_without_a_radio_is_refused_before_anything_is_written(
+    board: SimulatedBoard, served: tuple[StateDir, GatewayProcess]
+) -> None:
+    arguments = ("--board", board.serial_url, "--dir", str(served[0].root), "--wifi", "home")
+    done = run_command(*arguments, HANDFAST_WIFI_PASSWORD="a secret of the air")
+    assert done.returncode == 6, done.stderr
+    assert "has no Wi-Fi" in done.stderr
+    assert "without --wifi" in done.stderr
+    with SerialLink.open(board.serial_url) as link:
+        assert link.hashes("/") == {}
+    assert run_command(*arguments[:-2]).returncode == 0
 
 
 def test_bad_device_id_is_a_usage_error(board: SimulatedBoard, gateway: AdminClient) -> None:
@@ -278,15 +291,14 @@ def test_neither_key_nor_token_nor_password_leaves_the_board_over_serial(
 ) -> None:
     capture = tmp_path / "capture"
     told: list[str] = []
-    # A simulated board has no radio: its application runs without a network to join.
-    for networks in ({"home": "a secret of the air"}, {}):
-        provision(
-            board.serial_url,
-            gateway=served[1].admin,
-            networks=networks,
-            capture=capture,
-            progress=lambda step, _: told.append(step),
-        )
+    fit_radio(board)
+    provision(
+        board.serial_url,
+        gateway=served[1].admin,
+        networks={"home": "a secret of the air"},
+        capture=capture,
+        progress=lambda step, _: told.append(step),
+    )
     with SerialLink.open(board.serial_url, capture=capture) as link, link.console() as console:
         console.wait_for_event("telemetry", APPLICATION_S)
     with SerialLink.open(board.serial_url) as link:  # read out past the capture

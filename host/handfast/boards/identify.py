@@ -24,6 +24,7 @@ class BoardFacts:
     build: str
     version: tuple[int, ...]
     config: Mapping[str, Any]
+    has_wifi: bool
 
 
 def identify(link: SerialLink) -> BoardFacts:
@@ -36,16 +37,18 @@ def identify(link: SerialLink) -> BoardFacts:
         link,
         "import sys, machine, binascii\n"
         "_i = sys.implementation\n"
+        "try:\n import network as _w\n _w = hasattr(_w, 'WLAN')\n"
+        "except ImportError:\n _w = False\n"
         "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
-        " binascii.hexlify(machine.unique_id()).decode())))\ndel _i",
+        " binascii.hexlify(machine.unique_id()).decode(), _w)))\ndel _i, _w",
     )
-    name, version, build, hardware_id = told
+    name, version, build, hardware_id, has_wifi = told
     if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
         raise BoardProblem(
             f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
             f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
         )
-    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link))
+    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link), has_wifi)
 
 
 def _read_config(link: SerialLink) -> Mapping[str, Any]:

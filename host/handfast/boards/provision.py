@@ -27,7 +27,7 @@ from handfast.admin_client import AdminClient, AdminRefused
 from handfast.boards.device_files import PushResult
 from handfast.boards.identify import CONFIG_FILE, BoardFacts, identify, literal
 from handfast.boards.serial_link import SerialLink
-from handfast.errors import Refused, UsageError
+from handfast.errors import BoardProblem, Refused, UsageError
 from handfast.pki.csr import parse_csr
 from handfast.pki.names import validate_device_id
 from handfast.resources import firmware_dir
@@ -107,7 +107,8 @@ def provision(
     Raises:
         Unreachable: no gateway answers; the board was not touched.
         Refused: the device is revoked or suspended, or its name belongs to other hardware.
-        BoardProblem: the board fails, is full, or is unplugged; run it again to go on.
+        BoardProblem: the board fails, is full, or is unplugged; run it again to go on. Or it is to
+            join a Wi-Fi network and cannot.
         UsageError: a bad device_id.
     """
     started = time.monotonic()
@@ -120,6 +121,7 @@ def provision(
     with closing(SerialLink.open(board_url, capture=capture)) as link:
         link.soft_reset()
         facts = identify(link)
+        _require_wifi(link, facts, networks)
         named = device_id or _name(facts)
         tell("register the device", 0)
         registered = _register(gateway, named, facts.hardware_id)
@@ -164,6 +166,15 @@ def provision(
 def _networks(config: Mapping[str, Any]) -> list[str]:
     networks = config.get("networks")
     return [n for n in networks if isinstance(n, str)] if isinstance(networks, list) else []
+
+
+def _require_wifi(link: SerialLink, facts: BoardFacts, networks: Mapping[str, str] | None) -> None:
+    """Refuse networks that the board has no radio for: its application would not start."""
+    if networks and not facts.has_wifi:
+        raise BoardProblem(
+            f"the board at {link.url} has no Wi-Fi (its MicroPython has no network.WLAN): "
+            "provision it without --wifi"
+        )
 
 
 def _name(facts: BoardFacts) -> str:

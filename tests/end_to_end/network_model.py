@@ -1,0 +1,28 @@
+"""What a board with a radio has as ``network``, on a board that has none: joins what it is told.
+
+Put on a simulated board as /network.py; the host's network is there all the time.
+"""
+
+STA_IF = 0
+
+
+class WLAN:
+    def __init__(self, _interface):
+        self._ssid = None
+
+    def active(self, on):
+        pass
+
+    def connect(self, ssid, password):
+        if not password:
+            raise OSError("a password is needed")
+        self._ssid = ssid
+
+    def disconnect(self):
+        self._ssid = None
+
+    def isconnected(self):
+        return self._ssid is not None
+
+    def config(self, name):
+        return {"ssid": self._ssid}[name]
