@@ -100,20 +100,22 @@ def start_detached(
         arguments = board_arguments(
             definition, flash_image=image, unique_id=unique_id_of(definition, name)
         )
-        process, url = _spawn(program, arguments, folder / f"{name}.log")
-        board = DetachedBoard(
-            name=name,
-            profile=profile,
-            serial_url=url,
-            flash_image=str(image),
-            pid=process.pid,
-            started_ticks=_started_ticks(process.pid),
-        )
-        content = json.dumps({"schema": _SCHEMA, **asdict(board)}, indent=2)
+        log = folder / f"{name}.log"
+        process = _spawn(program, arguments, log)
         try:
-            write_atomically(folder / f"{name}.json", content.encode())
-        except BaseException:
+            board = DetachedBoard(
+                name=name,
+                profile=profile,
+                serial_url=_announced_line(process, log),
+                flash_image=str(image),
+                pid=process.pid,
+                started_ticks=_started_ticks(process.pid),
+            )
+            content = json.dumps({"schema": _SCHEMA, **asdict(board)}, indent=2)
+            write_atomically(_record(name), content.encode())
+        except BaseException:  # Ctrl-C too: without a record nobody could stop it
             process.kill()
+            process.wait()
             raise
     return board
 
@@ -178,9 +180,9 @@ def _running() -> list[DetachedBoard]:
     return boards
 
 
-def _spawn(program: Path, arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _spawn(program: Path, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as errors:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -189,14 +191,16 @@ def _spawn(program: Path, arguments: list[str], log: Path) -> tuple[subprocess.P
             env={},
             start_new_session=True,
         )
+
+
+def _announced_line(process: subprocess.Popen[bytes], log: Path) -> str:
     if process.stdout is None:
         raise RuntimeError("the board was started without a pipe to read its line's path from")
     with process.stdout as announcement:
         url = announcement.readline().decode().strip()
     if not url:
-        process.wait()
         raise BoardProblem(f"the simulated board did not start: {last_line(log)}")
-    return process, url
+    return url
 
 
 def _started_ticks(pid: int) -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,29 @@ def test_a_name_or_flash_that_is_in_use_is_refused(sim: Sim, tmp_path: Path) -> 
     assert sim("start", "--name", "b")[0] == 2
     code, _, message = sim("start", "--name", "c", "--flash", tmp_path / "f.img")
     assert (code, "another board is running on it" in message) == (6, True)
+
+
+def test_a_start_that_is_interrupted_leaves_no_process_and_no_record(tmp_path: Path) -> None:
+    # A program that never says on which line it is: the command waits for it.
+    program, started = tmp_path / "program", tmp_path / "started"
+    program.write_text(
+        f"#!/bin/sh\necho $$ > {started}.new; mv {started}.new {started}\nexec sleep 600\n"
+    )
+    program.chmod(0o755)
+    code = (
+        "import pathlib\nfrom handfast.boards import detached\n"
+        f"detached.build_simulator = lambda *_, **__: pathlib.Path({str(program)!r})\n"
+        "detached.start_detached('sim-pico-w')"
+    )
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL
+    ) as command:
+        give_up = time.monotonic() + 30
+        while not started.exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+    assert command.returncode != 0
+    assert not Path(f"/proc/{started.read_text().strip()}").exists()
+    assert list((tmp_path / "state").rglob("*.json")) == []
