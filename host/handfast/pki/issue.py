@@ -23,6 +23,7 @@ from handfast.pki.profiles import (
     CLIENT_AUTH,
     GATEWAY_LEAF_LIFETIME,
     ISSUING_LIFETIME,
+    OCSP_SIGNING,
     SERVER_AUTH,
     TIME_STAMPING,
     Validity,
@@ -162,6 +163,36 @@ def issue_tsa_leaf(authority: Authority, *, lifetime_s: int, now: datetime) -> I
     return IssuedKeyPair(key, certificate)
 
 
+def issue_ocsp_leaf(authority: Authority, *, lifetime_s: int, now: datetime) -> IssuedKeyPair:
+    """Issue an OCSP responder's leaf: P-256, OCSPSigning alone, not to be checked for revocation.
+
+    Clients take its word about certificates of the CA that is directly above it, and of no other
+    (RFC 6960 §4.2.2.2).
+
+    Args:
+        authority: any issuing CA.
+        lifetime_s: from ``now``; at most 7 days.
+        now: aware.
+
+    Raises:
+        UsageError: the lifetime is not allowed.
+        Refused: the CA is not valid now or may not issue this.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _issue(
+        authority,
+        issuer_name=authority.name,
+        public_key=key.public_key(),
+        subject=_common_name("Handfast OCSP responder"),
+        usage=OCSP_SIGNING,
+        names=[],
+        validity=leaf_validity(now, _at_most(GATEWAY_LEAF_LIFETIME, lifetime_s)),
+        now=now,
+        more=[x509.OCSPNoCheck()],
+    )
+    return IssuedKeyPair(key, certificate)
+
+
 def issue_admin_leaf(
     authority: Authority,
     *,
@@ -229,6 +260,7 @@ def _issue(
     names: Sequence[x509.GeneralName],
     validity: Validity,
     now: datetime,
+    more: Sequence[x509.ExtensionType] = (),
 ) -> x509.Certificate:
     issuer = authority.certificate
     _check_may_issue(authority, issuer_name, usage, now)
@@ -252,6 +284,8 @@ def _issue(
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(authority.key, hashes.SHA256())
 
 
