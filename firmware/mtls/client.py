@@ -91,7 +91,8 @@ class Session:
     `identity` is CURRENT (the store's current slot at each connect, so that a renewed certificate
     is used from the next connection on), an Identity, a function that returns one, or None for no
     client certificate. `watch`, if given, is called with None after each success (2xx), and with
-    the Refused or Untrusted that came instead.
+    the Refused or Untrusted that came instead. Without a `clock` the board's own is taken, unless
+    it stands before the floor.
     """
 
     def __init__(self, base_url, store, identity=CURRENT, timeout_ms=10000, clock=None, watch=None):
@@ -134,10 +135,10 @@ class Session:
         """Open the connection if it is not; raises as tls.connect_tls does."""
         if self._connection is not None:
             return
-        if self._clock is not None and not self._clock.believable:
-            raise ClockNotSet("no believable time yet: nothing is sent before")
-        self.store.drbg()  # a board with stuck entropy opens no TLS session
         identity = self._choose()
+        if not self._has_time():
+            raise ClockNotSet("no believable time yet, nothing is sent before: sync it first")
+        self.store.drbg()  # a board with stuck entropy opens no TLS session
         from .tls import connect_tls
 
         try:
@@ -147,6 +148,13 @@ class Session:
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+
+    def _has_time(self):
+        if self._clock is not None:
+            return self._clock.believable
+        from .clock import BUILD_TIME, now
+
+        return now() >= max(BUILD_TIME, self.store.read_floor())
 
     def _choose(self):
         identity = self._identity
