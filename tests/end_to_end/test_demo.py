@@ -141,7 +141,7 @@ def test_a_firmware_that_prints_its_keys_and_a_gateway_that_forgets_to_revoke_ar
 
 @pytest.mark.parametrize(
     "until",
-    ["Simulated board", "Certificate authorities", "Gateway", "telemetry"],
+    ["Simulated board", "Certificate authorities", "Gateway", " calling,"],
     ids=["early", "gateway", "boards", "late"],
 )
 @pytest.mark.parametrize(
