@@ -124,7 +124,7 @@ class Connection:
 
     def finish(self) -> None:
         """Close as soon as the request in flight, if any, is answered."""
-        if self._state is _State.HANDSHAKE or (self._state is _State.OPEN and not self._cycle):
+        if self._state is _State.HANDSHAKE or (self._state is _State.OPEN and not self._task):
             self.close()
 
     def close(self) -> None:
@@ -289,7 +289,7 @@ class Connection:
         self._read_deadline.clear()
         cycle.end_body()
         if self._task is None:  # the answer came before the body's end
-            self._next_request()
+            self._answered(cycle)
 
     async def _answer(self, cycle: Cycle) -> None:
         request = cycle.request
@@ -307,6 +307,11 @@ class Connection:
             await self._service.app(scope, cycle.receive, cycle.send)
         except ClientGone:
             pass
+        except asyncio.CancelledError:
+            # Whoever cancelled it, nobody will answer any more.
+            self._task = None
+            self._drop(reset=True)
+            raise
         except Exception as error:
             # Its text may quote what a client sent, and so a secret; where it happened may not.
             self._service.log.error(
@@ -459,6 +464,7 @@ class Connection:
         self._out.clear()
         if self._cycle is not None:
             self._cycle.disconnect()
+            self._cycle = None
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._transport.close(reset=reset)

@@ -121,6 +121,7 @@ class Cycle:
                 self._channel.write(data)
             if self.response.complete:
                 self._body.clear()
+                self._body_bytes = 0
                 self._wake()
             await self._channel.drained()
         else:

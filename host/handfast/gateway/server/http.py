@@ -89,6 +89,7 @@ class RequestParser:
         self._limits = limits
         self._buffer = bytearray()
         self._searched = 0
+        self._forgave = False
         self._state = _State.HEAD
         self._remaining = 0
         self._chunked: _Chunked | None = None
@@ -105,7 +106,7 @@ class RequestParser:
     @property
     def between_messages(self) -> bool:
         """Whether no byte of a next request has come."""
-        return self._state is _State.HEAD and not self._buffer
+        return self._state is _State.HEAD and not self._buffer and not self._forgave
 
     @property
     def message_ended(self) -> bool:
@@ -118,6 +119,7 @@ class RequestParser:
             raise RuntimeError("the current request has not ended")
         self._state = _State.HEAD
         self._searched = 0
+        self._forgave = False
 
     def next_event(self) -> Event | None:
         """Return the next event, or ``None`` when more bytes are needed.
@@ -138,11 +140,14 @@ class RequestParser:
 
     def _head(self) -> Request | None:
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            del buffer[:2]  # RFC 9112 2.2: one empty line before a request is forgiven
-            self._searched = 0
+        if not self._forgave and buffer.startswith(b"\r"):
+            if buffer == b"\r":
+                return None
+            if buffer.startswith(b"\r\n"):
+                del buffer[:2]  # RFC 9112 2.2: one empty line before a request is forgiven
+                self._forgave = True
         # What is no method is answered at once: a TLS hello on a plain port, a second empty line.
-        if buffer and not 0x41 <= buffer[0] <= 0x5A and buffer != b"\r":
+        if buffer and not 0x41 <= buffer[0] <= 0x5A:
             raise HttpRefusal("bad-request", "The request does not begin with a method.")
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         self._searched = len(buffer)
@@ -280,6 +285,8 @@ def _read_head(head: bytes, limits: Limits) -> tuple[Request, _Chunked | None, i
     except httptools.HttpParserError as error:
         raise HttpRefusal("bad-request", "The header fields are malformed.") from error
     headers = events.headers
+    if not events.headers_complete:
+        raise HttpRefusal("bad-request", "The header fields are malformed.")
     if len(headers) > limits.max_headers:
         raise HttpRefusal("headers-too-large")
     version = f"1.{minor.decode()}"

@@ -39,7 +39,8 @@ TLS13_SUITES = {
 SUITES = TLS12_SUITES | TLS13_SUITES
 
 # A resumed session skips verification, and so would outlive a revocation (FACTS 5): there is
-# nothing to resume, by ticket or by session id, in either version.
+# nothing to resume, by ticket or by session id, in either version. (OpenSSL still sends TLS 1.3
+# clients two tickets, and pyOpenSSL has no way to say none; they name sessions that nobody keeps.)
 _OPTIONS = (
     SSL.OP_NO_TICKET
     | SSL.OP_NO_RENEGOTIATION
