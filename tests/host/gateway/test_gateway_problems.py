@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from handfast.gateway.problems import _DETAIL, STATUS, Problem, problem_response
+from handfast.gateway.server.problem import PROBLEMS as SERVERS_OWN
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "errors.json"
 
 
 def test_statuses_are_those_of_the_vector_file() -> None:
     vectors = {slug: s for slug, s in json.loads(VECTORS.read_text()).items() if slug != "_"}
-    assert vectors == STATUS
+    assert vectors == STATUS | {slug: status for slug, (status, _) in SERVERS_OWN.items()}
+    assert all(STATUS.get(slug, status) == status for slug, (status, _) in SERVERS_OWN.items())
 
 
 def test_every_slug_says_what_to_do() -> None:
