@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -102,6 +103,11 @@ def _product(product: _Product, progress: Progress) -> Path:
     ready = builds / f"{product.name}-{product.key}"
     if (found := _only_file(ready)) is not None:
         return found
+    if re.search(r"\s", str(builds)):
+        raise EnvironmentProblem(
+            f"cannot build in {builds}: make takes no blanks in paths; "
+            "set XDG_CACHE_HOME to a folder without"
+        )
     # One lock a product: a build may need another product's build while it runs.
     place = builds / f".{product.name}"
     with locked(place, waiting=lambda: progress(f"waiting for another build of {product.name}")):

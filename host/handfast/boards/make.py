@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,7 +46,8 @@ class Make:
         """
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         environment |= {"LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = ["make", "-s", f"-j{os.cpu_count() or 1}", f"PYTHON={sys.executable}", *arguments]
+        python = shlex.quote(sys.executable)  # the shell sees it, and a checkout may be anywhere
+        command = ["make", "-s", f"-j{os.cpu_count() or 1}", f"PYTHON={python}", *arguments]
         watchman = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHMAN], stdin=subprocess.PIPE, start_new_session=True
         )

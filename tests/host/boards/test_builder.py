@@ -18,6 +18,7 @@ import pytest
 from handfast.boards import builder
 from handfast.boards.archives import unpack
 from handfast.boards.builder import build_simulator
+from handfast.boards.make import Make
 from handfast.boards.sources import cache_dir
 from handfast.errors import EnvironmentProblem
 from handfast.resources import boards_dir
@@ -166,6 +167,28 @@ def test_an_interrupted_builder_leaves_no_process_and_no_half_build(
         assert len(list(work.iterdir())) == 1
         following.send_signal(signal.SIGINT)
     assert list(work.iterdir()) == []
+
+
+def test_a_cache_folder_that_make_cannot_work_in_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "with blank"))
+    with pytest.raises(EnvironmentProblem, match="no blanks in paths; set XDG_CACHE_HOME"):
+        build_simulator("sim-pico-w")
+    assert list((tmp_path / "with blank" / "handfast").iterdir()) == []
+
+
+def test_python_may_be_in_a_folder_with_a_blank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "with blank"
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    (tmp_path / "Makefile").write_text("all:\n\t$(PYTHON) -c 'print(6 * 7)'\n")
+    told: list[str] = []
+    Make(tmp_path, progress=told.append).run()
+    assert told == ["42\n"]
 
 
 # ---- Unpacking ----
