@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from handfast.gateway.view import DeviceRecord
 from handfast.pki.authorities import Authority
 from handfast.pki.csr import ParsedCsr
 from handfast.pki.issue import issue_device_leaf, issue_idevid
+from handfast.pki.ocsp import Responder
 
 
 class TimeStamper(Protocol):
@@ -21,6 +22,16 @@ class TimeStamper(Protocol):
 
     def respond(self, query_der: bytes, *, now: datetime) -> bytes:
         """Return a TimeStampResp in DER, whatever the query is."""
+
+
+class OwnCertificates(Protocol):
+    """What the gateway issued to itself."""
+
+    def responders(self) -> Sequence[Responder]:
+        """Return who answers OCSP requests now, one for each CA whose key is loaded."""
+
+    def issued(self, ca: str, serial: int) -> bool:
+        """Tell whether a certificate is one of the gateway's own, in use or just replaced."""
 
 
 @dataclass(slots=True)
@@ -44,6 +55,7 @@ class Gateway:
     overlap_s: float
     device_lifetime_s: int
     time_stamper: TimeStamper
+    own: OwnCertificates
     close_device: Callable[[str], int]
     renew_leaves: Callable[[], Awaitable[dict[str, int]]]
     leaf_ends: Callable[[], dict[str, int]]

@@ -1,13 +1,13 @@
 """The gateway's own certificates: made at start, renewed at two thirds of life, swapped live.
 
-Two server leaves (RSA-2048 for boards, P-256 for everyone else) and one that signs time. Their
-keys never leave this process.
+Two server leaves (RSA-2048 for boards, P-256 for everyone else), one that signs time, and for each
+CA whose key is loaded one that signs OCSP answers. Their keys never leave this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,9 +16,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
+from handfast.errors import Refused
 from handfast.gateway.server import build_context
 from handfast.pki.authorities import Authority
-from handfast.pki.issue import IssuedKeyPair, issue_server_leaf, issue_tsa_leaf
+from handfast.pki.issue import (
+    IssuedKeyPair,
+    issue_ocsp_leaf,
+    issue_server_leaf,
+    issue_tsa_leaf,
+)
+from handfast.pki.ocsp import Responder
 from handfast.pki.timestamp import respond
 
 MAX_LIFETIME_S = 7 * 86_400
@@ -30,6 +37,10 @@ class _Leaves:
     rsa: IssuedKeyPair
     p256: IssuedKeyPair
     time_stamp: IssuedKeyPair
+    responders: tuple[Responder, ...]
+
+    def pairs(self) -> tuple[IssuedKeyPair, ...]:
+        return self.rsa, self.p256, self.time_stamp
 
     def ends(self) -> dict[str, int]:
         named = {"rsa": self.rsa, "p256": self.p256, "time_stamp": self.time_stamp}
@@ -51,6 +62,7 @@ class OwnLeaves:
         authority: the ``server`` CA.
         names: DNS names and IP addresses in the server leaves' SAN.
         lifetime_s: of each leaf, at most seven days.
+        answers_for: the CAs that OCSP requests are answered for.
         clock: unix seconds.
         log: a structlog logger.
     """
@@ -61,15 +73,19 @@ class OwnLeaves:
         names: Sequence[str],
         *,
         lifetime_s: int,
+        answers_for: Iterable[Authority],
         clock: Callable[[], float],
         log: Any,
     ) -> None:
         self._authority = authority
         self._names = tuple(names)
         self._lifetime_s = lifetime_s
+        self._answers_for = tuple(answers_for)
         self._clock = clock
         self._log = log
         self._leaves: _Leaves | None = None
+        # When each that is not over ends: a connection opened before a renewal shows the old one.
+        self._issued: dict[tuple[str, int], float] = {}
         self._swaps: list[tuple[ContextPlan, Callable[[SSL.Context], None]]] = []
         self._renewing = asyncio.Lock()
 
@@ -80,6 +96,7 @@ class OwnLeaves:
         """
         async with self._renewing:
             self._leaves = await asyncio.to_thread(self._make)
+            self._remember(self._leaves)
             for plan, swap in self._swaps:
                 swap(self.context(plan))
             self._log.info("own_leaves_renewed", ends=self.ends())
@@ -139,6 +156,22 @@ class OwnLeaves:
             serial=x509.random_serial_number(),
         )
 
+    def responders(self) -> Sequence[Responder]:
+        """Return who answers OCSP requests: one for each CA, but for one that has ended."""
+        return self._current().responders
+
+    def issued(self, ca: str, serial: int) -> bool:
+        """Tell whether this process issued itself that certificate and it has not ended."""
+        return self._issued.get((ca, serial), 0.0) > self._clock()
+
+    def _remember(self, leaves: _Leaves) -> None:
+        own = [(self._authority.name, pair) for pair in leaves.pairs()]
+        own += [(responder.ca, responder.pair) for responder in leaves.responders]
+        now = self._clock()
+        self._issued = {key: end for key, end in self._issued.items() if end > now} | {
+            (ca, pair.certificate.serial_number): _end(pair).timestamp() for ca, pair in own
+        }
+
     def _due(self) -> float:
         begin = self._current().rsa.certificate.not_valid_before_utc.timestamp()
         end = min(self.ends().values())
@@ -152,7 +185,18 @@ class OwnLeaves:
             issue_server_leaf(ca, key_kind="rsa", names=names, lifetime_s=lifetime_s, now=now),
             issue_server_leaf(ca, key_kind="p256", names=names, lifetime_s=lifetime_s, now=now),
             issue_tsa_leaf(ca, lifetime_s=lifetime_s, now=now),
+            tuple(self._make_responders(now)),
         )
+
+    def _make_responders(self, now: datetime) -> Iterator[Responder]:
+        for ca in self._answers_for:
+            try:
+                pair = issue_ocsp_leaf(ca, lifetime_s=self._lifetime_s, now=now)
+            except Refused as refused:
+                # A CA that has ended must not keep the gateway from renewing the rest.
+                self._log.warning("ocsp_responder_left_out", ca=ca.name, reason=str(refused))
+            else:
+                yield Responder(ca.name, ca.certificate, pair)
 
     def _current(self) -> _Leaves:
         if self._leaves is None:

@@ -1,4 +1,4 @@
-"""What anyone may ask, over plain HTTP: signed time, CA certificates, revocation lists."""
+"""What anyone may ask, over plain HTTP: signed time, CA certificates, who is revoked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from handfast.gateway import ocsp
 from handfast.gateway.context import Gateway
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import read_body, require_content_type
@@ -32,6 +33,7 @@ def routes(gateway: Gateway) -> Sequence[BaseRoute]:
         Route("/tsa", handlers.time_stamp, methods=["POST"]),
         Route("/ca/{name}.cer", handlers.certificate, methods=["GET"]),
         Route("/crl/{name}.crl", handlers.crl, methods=["GET"]),
+        *ocsp.routes(gateway),
     ]
 
 
@@ -65,7 +67,12 @@ class _Public:
         name = request.path_params["name"]
         if name not in self._gateway.authorities:
             raise Problem("not-found")
-        return Response(self._fresh_crl(name).der, media_type="application/pkix-crl")
+        return Response(
+            self._fresh_crl(name).der,
+            # The next revocation shows at once: nobody on the way may keep this.
+            headers={"cache-control": "no-store"},
+            media_type="application/pkix-crl",
+        )
 
     def _fresh_crl(self, name: str) -> _Crl:
         """Return the CRL as of the newest revocation; built again only when something changed."""

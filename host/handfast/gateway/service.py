@@ -101,6 +101,7 @@ async def serve(
             authorities["server"],
             settings.names,
             lifetime_s=settings.leaf_lifetime_s,
+            answers_for=authorities.values(),
             clock=clock,
             log=log,
         )
@@ -113,6 +114,7 @@ async def serve(
             overlap_s=settings.overlap_s,
             device_lifetime_s=settings.device_lifetime_s,
             time_stamper=leaves,
+            own=leaves,
             close_device=lambda device_id: _close_device(server, registry, device_id),
             renew_leaves=leaves.renew,
             leaf_ends=leaves.ends,
@@ -192,8 +194,9 @@ def _only_gateway(state: StateDir) -> Iterator[None]:
                 f"another gateway (process {owner}) runs on {state.root}; stop it first, or "
                 "choose another folder with --dir"
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with _writable(state.gateway_lock):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -91,6 +91,7 @@ class RegistryView:
     devices: dict[str, DeviceRecord] = field(default_factory=dict)
     certificates: dict[bytes, CertificateRecord] = field(default_factory=dict)
     revocations: dict[tuple[str, str], Revocation] = field(default_factory=dict)
+    by_serial: dict[tuple[str, str], CertificateRecord] = field(default_factory=dict)
     # Rises with every change that a CRL would show.
     revocation_version: int = 0
 
@@ -102,29 +103,45 @@ class RegistryView:
                 self.revocation_version += 1
             elif isinstance(change, CertificateRecord):
                 self.certificates[change.sha256] = change
+                self.by_serial[change.ca, change.serial] = change
             else:
                 self.revocations[change.ca, change.serial] = change
                 self.revocation_version += 1
 
     def forget_expired(self, before: float) -> None:
         """Drop what ended before ``before`` (unix seconds), so that memory stays bounded."""
-        for sha256 in [key for key, c in self.certificates.items() if c.not_after < before]:
-            del self.certificates[sha256]
+        for ended in [c for c in self.certificates.values() if c.not_after < before]:
+            del self.certificates[ended.sha256]
+            del self.by_serial[ended.ca, ended.serial]
         for key in [key for key, r in self.revocations.items() if r.not_after < before]:
             del self.revocations[key]
 
+    def revocation(self, ca: str, serial: str) -> Revocation | None:
+        """Return since when and why a certificate is revoked, by itself or with its device."""
+        if revocation := self.revocations.get((ca, serial)):
+            return revocation
+        certificate = self.by_serial.get((ca, serial))
+        return None if certificate is None else self._with_its_device(certificate)
+
     def revoked_by(self, ca: str) -> Iterator[Revocation]:
-        """Yield what the CRL of ``ca`` lists: revoked serials, and those of suspended devices."""
+        """Yield what the CRL of ``ca`` lists: all that :meth:`revocation` tells of it."""
         for revocation in self.revocations.values():
             if revocation.ca == ca:
                 yield revocation
         for certificate in self.certificates.values():
-            device = self.devices.get(certificate.device_id)
             if (
                 certificate.ca == ca
-                and device is not None
-                and device.state is DeviceState.SUSPENDED
                 and (ca, certificate.serial) not in self.revocations
+                and (shared := self._with_its_device(certificate))
             ):
-                serial, since = certificate.serial, device.state_since
-                yield Revocation(ca, serial, since, "certificate_hold", certificate.not_after)
+                yield shared
+
+    def _with_its_device(self, certificate: CertificateRecord) -> Revocation | None:
+        device = self.devices.get(certificate.device_id)
+        if device is None or device.state is DeviceState.ACTIVE:
+            return None
+        # What had ended when its device was revoked has no revocation of its own.
+        revoked = device.state is DeviceState.REVOKED
+        reason = "privilege_withdrawn" if revoked else "certificate_hold"
+        ca, serial, not_after = certificate.ca, certificate.serial, certificate.not_after
+        return Revocation(ca, serial, device.state_since, reason, not_after)

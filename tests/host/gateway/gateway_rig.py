@@ -26,9 +26,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handfast.gateway.app import build_app
 from handfast.gateway.context import Gateway
 from handfast.pki.authorities import Authority
-from handfast.pki.issue import issue_tsa_leaf
+from handfast.pki.issue import issue_ocsp_leaf, issue_tsa_leaf
+from handfast.pki.ocsp import Responder
 from handfast.pki.timestamp import respond
 
+OWN_SERIAL = 77
 CSR_TYPE = {"content-type": "application/pkcs10"}
 
 
@@ -57,6 +59,22 @@ class _TimeStamper:
             now=now,
             serial=x509.random_serial_number(),
         )
+
+
+class _OwnCertificates:
+    """OCSP responders that are real, and one serial number that counts as the gateway's own."""
+
+    def __init__(self, authorities: dict[str, Authority], now: datetime) -> None:
+        self._responders = [
+            Responder(name, a.certificate, issue_ocsp_leaf(a, lifetime_s=86_400, now=now))
+            for name, a in authorities.items()
+        ]
+
+    def responders(self) -> list[Responder]:
+        return self._responders
+
+    def issued(self, ca: str, serial: int) -> bool:
+        return (ca, serial) == ("server", OWN_SERIAL)
 
 
 @dataclass
@@ -169,15 +187,17 @@ async def open_rig(
         logged.append({"level": method, **event})
         raise structlog.DropEvent
 
+    loaded = {name: authorities[name] for name in ("device", "factory", "server")}
     async with open_registry(folder, clock) as registry:
         gateway = Gateway(
             registry=registry,
-            authorities={name: authorities[name] for name in ("device", "factory", "server")},
+            authorities=loaded,
             certificates={name: a.certificate for name, a in authorities.items()},
             trust_domain="example.test",
             overlap_s=overlap_s,
             device_lifetime_s=3600,
             time_stamper=_TimeStamper(authorities["server"], datetime.now(UTC)),
+            own=_OwnCertificates(loaded, datetime.now(UTC)),
             close_device=close_device,
             renew_leaves=renew,
             leaf_ends=lambda: {"rsa": int(clock())},

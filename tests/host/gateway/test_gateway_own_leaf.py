@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -19,9 +20,17 @@ from handfast.state import StateDir
 PLAN = ContextPlan((), "none")
 
 
-def own_leaves(server: Authority, clock: Clock, *, lifetime_s: int = MAX_LIFETIME_S) -> OwnLeaves:
+def own_leaves(
+    server: Authority,
+    clock: Clock,
+    *,
+    lifetime_s: int = MAX_LIFETIME_S,
+    answers_for: Sequence[Authority] = (),
+) -> OwnLeaves:
     log = structlog.wrap_logger(structlog.ReturnLogger())
-    return OwnLeaves(server, ["localhost"], lifetime_s=lifetime_s, clock=clock, log=log)
+    return OwnLeaves(
+        server, ["localhost"], lifetime_s=lifetime_s, answers_for=answers_for, clock=clock, log=log
+    )
 
 
 async def until(condition: asyncio.Event) -> None:
@@ -83,3 +92,66 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(UsageError):
         GatewaySettings(state=ca_folder, **options)
+
+
+def test_every_ca_has_a_responder_of_its_own_and_a_new_one_at_every_renewal(
+    authorities: dict[str, Authority],
+) -> None:
+    async def main() -> None:
+        cas = [authorities[name] for name in ("device", "factory", "server")]
+        clock = Clock(datetime.now(UTC).timestamp())
+        leaves = own_leaves(authorities["server"], clock, answers_for=cas)
+        await leaves.renew()
+        first = leaves.responders()
+        await leaves.renew()
+        second = leaves.responders()
+        assert [responder.ca for responder in first] == ["device", "factory", "server"]
+        for responder, ca in zip(first, cas, strict=True):
+            responder.pair.certificate.verify_directly_issued_by(ca.certificate)
+        assert len({spki_sha256(r.pair.certificate) for r in (*first, *second)}) == 6
+
+    asyncio.run(main())
+
+
+def test_own_certificates_are_known_until_they_end_even_when_replaced(
+    authorities: dict[str, Authority],
+) -> None:
+    async def main() -> None:
+        clock = Clock(datetime.now(UTC).timestamp())
+        device, server = authorities["device"], authorities["server"]
+        leaves = own_leaves(server, clock, lifetime_s=3000, answers_for=[device])
+        await leaves.renew()
+        made = leaves._current()
+        own = [("server", pair) for pair in (made.rsa, made.p256, made.time_stamp)]
+        own.append(("device", made.responders[0].pair))
+
+        def known() -> set[bool]:
+            return {leaves.issued(ca, pair.certificate.serial_number) for ca, pair in own}
+
+        assert known() == {True}
+        assert not leaves.issued("device", made.rsa.certificate.serial_number)
+        clock.now += 2900
+        await leaves.renew()
+        assert known() == {True}
+        clock.now += 101
+        assert known() == {False}
+        assert leaves.issued("server", leaves._current().rsa.certificate.serial_number)
+        await leaves.renew()
+        assert len(leaves._issued) == 8
+
+    asyncio.run(main())
+
+
+def test_a_ca_that_issues_no_responder_is_left_out_and_the_rest_renewed(
+    authorities: dict[str, Authority],
+) -> None:
+    async def main() -> None:
+        server, device = authorities["server"], authorities["device"]
+        clock = Clock(datetime.now(UTC).timestamp())
+        # The root issues none: refused as a CA past its end is.
+        cas = [authorities["root"], device]
+        leaves = own_leaves(server, clock, answers_for=cas)
+        assert await leaves.renew()
+        assert [responder.ca for responder in leaves.responders()] == ["device"]
+
+    asyncio.run(main())
