@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
-from handfast.gateway.server import build_context
+from handfast.gateway.server import Listener, build_context
 from support_server import (
     CLIENT_AUTH,
     DAY,
@@ -253,6 +254,15 @@ def test_a_client_that_refuses_us_is_logged_with_its_alert() -> None:
 # Chains and contexts
 
 
+def _sent_chain(context: SSL.Context, connected: socket.socket) -> list[x509.Certificate]:
+    """Return what the server sent (Python's own client would show the chain it built from it)."""
+    connected.settimeout(None)
+    tls = SSL.Connection(context, connected)
+    tls.set_connect_state()
+    tls.do_handshake()
+    return list(tls.get_peer_cert_chain(as_cryptography=True) or [])
+
+
 @pytest.mark.parametrize(
     ("suites", "leaf", "sent"),
     [("ECDHE-RSA-AES128-GCM-SHA256", "rsa_leaf", 1), ("ALL", "p256_leaf", 2)],
@@ -264,13 +274,19 @@ def test_the_offered_suites_choose_the_leaf_and_its_own_chain(
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(suites.encode())
     with serving(mutual("none")) as running, running.connect() as connected:
-        connected.settimeout(None)
-        tls = SSL.Connection(context, connected)
-        tls.set_connect_state()
-        tls.do_handshake()
-        chain = tls.get_peer_cert_chain(as_cryptography=True) or []
+        chain = _sent_chain(context, connected)
     expected = [getattr(pki(), leaf).certificate, pki().server_ca.certificate][:sent]
     assert chain == expected
+
+
+def test_a_leaf_alone_stays_alone_even_where_its_issuer_is_a_client_anchor() -> None:
+    anchors = [pki().device_ca.certificate, pki().server_ca.certificate]
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+    listener = Listener("api", ("127.0.0.1", 0), pki().context("optional", client_anchors=anchors))
+    with serving(listener) as running, running.connect() as connected:
+        assert _sent_chain(context, connected) == [pki().rsa_leaf.certificate]
 
 
 def test_a_key_that_does_not_belong_to_its_leaf_is_an_error() -> None:
