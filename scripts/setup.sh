@@ -71,5 +71,6 @@ stamp=$run_stamp
 [ "$kind" = dev ] && target='.[dev]' && stamp=$dev_stamp
 say "installing Python packages into .venv (the first time takes about a minute)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$target" 2>&1 |
-    { grep -v '^WARNING: Location' >&2 || true; }
+    { grep -v '^WARNING: Location' >&2 || true; } ||
+    fail "the Python packages could not be installed (see above). Check the network, or pip's configuration, and try again."
 printf '%s' "$wanted" >"$stamp"

@@ -88,7 +88,8 @@ def test_an_unfinished_virtual_environment_is_made_again(checkout: Path) -> None
     broken.write_text("#!/bin/sh\nexit 1\n")
     (checkout / "pyproject.toml").write_text("not a project: pip must fail\n")
     done = run(checkout, {**os.environ})
-    assert done.returncode != 0
+    assert done.returncode == 3
+    assert "Python packages could not be installed" in done.stderr
     assert "virtual environment" in done.stderr
     assert broken.is_symlink()  # the venv module's own, no longer the broken file
     assert not list((checkout / ".venv").glob(".handfast-*"))

@@ -22,7 +22,7 @@ from gateway_kit import Requester
 from gateway_live import PASSPHRASE, Identity, Live, copy_of, wait_for
 from gateway_rig import slug_of
 
-from handfast.errors import EnvironmentProblem, Unreachable
+from handfast.errors import EnvironmentProblem, HandfastError, Unreachable
 from handfast.lab.gateway_process import GatewayOptions
 from handfast.pki.authorities import Authority
 from handfast.state import StateDir
@@ -318,3 +318,17 @@ def test_a_wrong_passphrase_is_refused(ca_folder: StateDir, tmp_path: Path) -> N
     ended = cli(state, "gateway", "serve", "--passphrase-file", str(secret))
     assert ended.returncode == 5
     assert not state.gateway_ready.exists()
+
+
+@pytest.mark.parametrize("name", ["lock", "gateway.log", "registry.sqlite3", "admin.sock"])
+def test_a_state_folder_with_something_else_in_a_files_place_is_named(
+    ca_folder: StateDir, tmp_path: Path, name: str
+) -> None:
+    gateway = own(ca_folder, tmp_path)
+    in_the_way = gateway.state.gateway / name
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(HandfastError, match=str(in_the_way)) as caught:
+        gateway.start()
+    assert caught.value.exit_code == EnvironmentProblem.exit_code
+    assert not gateway.state.gateway_ready.exists()
+    assert in_the_way.is_dir()
