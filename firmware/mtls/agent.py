@@ -320,6 +320,9 @@ class Agent:
         from . import est
 
         self.session.close()
+        if not self.failures:  # once a leaf: a crystal drifts by minutes a year, and the floor too
+            self._resync = True
+            self._keep_time()
         store = self.store
         slots = store.slots()
         name = spare_slot(self.active, self.active, slots)

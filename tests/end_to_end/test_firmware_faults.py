@@ -83,6 +83,30 @@ def with_main(before: str) -> dict[str, bytes]:
     }
 
 
+_RENEW_WITH_A_SLOW_CLOCK = """
+import time, mtls
+mtls.preload()
+from mtls.agent import Agent
+from mtls.clock import now, set_time
+from mtls.store import Store
+agent = Agent(Store())
+while agent.active is None:
+    agent.step()
+right = now()
+set_time(right - 900)
+agent._renew()
+print("DONE off by", abs(now() - right) // 60, "minutes")
+while True:
+    time.sleep(1)
+"""
+
+
+def test_each_renewal_sets_the_clock_right_again(rig: Rig) -> None:
+    rig.provision(files={"/main.py": _RENEW_WITH_A_SLOW_CLOCK.encode()})
+    console = rig.start()
+    console.wait_for("DONE off by 0 minutes", DEADLINE_S)
+
+
 def test_damaged_secrets_neither_bar_the_idevid_nor_cost_a_report(rig: Rig) -> None:
     rig.provision(files={"/mtls/secret.json": b"{"})
     rig.start()
