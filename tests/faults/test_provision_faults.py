@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import CertificateSigningRequestBuilder, Name
 
 from handfast.admin_client import AdminClient
-from handfast.boards.device_error import DeviceFull
+from handfast.boards.device_error import DeviceError, DeviceFull
 from handfast.boards.provision import provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.serial_port import Unplugged
@@ -323,6 +323,20 @@ def _private_scalar(record: bytes) -> bytes:
     key = serialization.load_der_private_key(record[6 : 6 + length], None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key.private_numbers().private_value.to_bytes(32, "big")
+
+
+def test_secrets_that_cannot_be_written_are_told_with_the_first_reason(
+    board: SimulatedBoard, gateway: AdminClient
+) -> None:
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/mtls/secret.json.new/in-the-way": b"x"})
+    with pytest.raises(DeviceError, match="EISDIR") as caught:
+        provision(board.serial_url, gateway=gateway, start=False)
+    assert "token" not in str(caught.value)
+    with SerialLink.open(board.serial_url) as link:
+        link.exec("import os\nos.remove('/mtls/secret.json.new/in-the-way')")
+        link.exec("import os\nos.rmdir('/mtls/secret.json.new')")
+    assert provision(board.serial_url, gateway=gateway, start=False).token_given
 
 
 def test_token_given_is_not_in_the_capture(

@@ -373,6 +373,9 @@ def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, s
         "try:\n"
         " with open('/mtls/secret.json.new', 'w') as _f:\n  _j.dump(_s, _f)\n"
         " _o.rename('/mtls/secret.json.new', '/mtls/secret.json')\n"
-        "except OSError:\n _o.remove('/mtls/secret.json.new')\n raise\n"
+        "except OSError:\n"
+        " try:\n  _o.remove('/mtls/secret.json.new')\n"
+        " except OSError:\n  pass\n"  # it was not even begun: say what was wrong first
+        " raise\n"
         "finally:\n del _j, _o, _s\n"
     )
