@@ -54,6 +54,26 @@ def test_a_started_board_answers_is_listed_and_stops(sim: Sim) -> None:
     assert names(sim) == []
 
 
+def test_mpremote_works_by_hand_on_a_board_that_was_left_running(sim: Sim, tmp_path: Path) -> None:
+    connect = [sys.executable, "-m", "mpremote", "connect", sim("start")[1]["serial_url"]]
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "deep" / "a.py").write_text("A = 7\n")
+    (tmp_path / "script.py").write_text("from tree.deep.a import A\nprint('A is', A)\n")
+
+    def mpremote(*words: str | Path) -> str:
+        done = subprocess.run([*connect, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "1\n" in mpremote("exec", "print(1)")
+    mpremote("fs", "cp", "-r", tmp_path / "tree", ":")
+    assert "A is 7" in mpremote("run", tmp_path / "script.py")
+    mpremote("soft-reset")
+    assert "A is 7" in mpremote("mount", tmp_path, "exec", "import script")
+    mpremote("exec", "--no-follow", "import time; time.sleep(60)")
+    assert "back" in mpremote("exec", "print('back')")  # begins with a Ctrl-C
+
+
 def test_without_json_start_prints_the_path_of_the_line(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
     command = [sys.executable, "-m", "handfast", "sim"]
