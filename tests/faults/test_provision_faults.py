@@ -161,6 +161,16 @@ def test_wifi_for_a_board_without_a_radio_is_refused_before_anything_is_written(
     assert run_command(*arguments[:-2]).returncode == 0
 
 
+def test_networks_that_a_board_cannot_join_do_not_keep_its_application_from_running(
+    board: SimulatedBoard, gateway: AdminClient
+) -> None:
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/mtls/config.json": b'{"networks": ["home"]}'})
+    provision(board.serial_url, gateway=gateway)
+    with SerialLink.open(board.serial_url) as link, link.console() as console:
+        console.wait_for_event("telemetry", APPLICATION_S)
+
+
 def test_bad_device_id_is_a_usage_error(board: SimulatedBoard, gateway: AdminClient) -> None:
     with pytest.raises(UsageError, match="device_id"):
         provision(board.serial_url, gateway=gateway, device_id="../x")

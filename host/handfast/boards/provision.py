@@ -127,7 +127,7 @@ def provision(
         registered = _register(gateway, named, facts.hardware_id)
         if facts.config.get("device_id", named) != named:
             _forget_identity(link, _IDENTITY_FILES)
-        kept = _networks(facts.config) if networks is None else list(networks)
+        kept = _networks(facts) if networks is None else list(networks)
         config = _config(trust, named, kept, ntp_host, ntp_port, telemetry_interval_s)
         pushed = _copy(link, config, trust, tell)
         tell("make and certify the key", 0)
@@ -163,9 +163,12 @@ def provision(
 # What it is called
 
 
-def _networks(config: Mapping[str, Any]) -> list[str]:
-    networks = config.get("networks")
-    return [n for n in networks if isinstance(n, str)] if isinstance(networks, list) else []
+def _networks(facts: BoardFacts) -> list[str]:
+    """Return the networks that the board has been told and can join."""
+    told = facts.config.get("networks")
+    if not facts.has_wifi or not isinstance(told, list):
+        return []
+    return [name for name in told if isinstance(name, str)]
 
 
 def _require_wifi(link: SerialLink, facts: BoardFacts, networks: Mapping[str, str] | None) -> None:
