@@ -12,6 +12,7 @@ from littlefs import LittleFS
 from littlefs.context import UserContext
 from simulator_support import Repl, wait_until
 
+from handfast.boards import simulator
 from handfast.boards.builder import build_simulator
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem
@@ -343,6 +344,20 @@ def test_ctrl_c_on_its_way_does_not_end_a_board_that_resets(tmp_path: Path) -> N
                 repl.port.write(b"\x03\x02\x04")  # and soft-reset, where main.py was stopped
                 repl.port.read(4096)
             assert board.is_running
+
+
+def test_a_board_that_hangs_before_it_runs_is_told_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(simulator, "build_simulator", lambda *_, **__: program)
+    monkeypatch.setattr(simulator, "START_S", 0.2)
+    with SimulatedBoard(directory=tmp_path / "board") as board:
+        with pytest.raises(BoardProblem, match="did not start"):
+            board.power_on()
+        assert not board.is_running
 
 
 def test_power_on_twice_and_reset_without_power_are_refused(tmp_path: Path) -> None:

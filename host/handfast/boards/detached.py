@@ -17,7 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from handfast.boards.builder import build_simulator
-from handfast.boards.simulator import board_arguments, last_line, simulated_board, unique_id_of
+from handfast.boards.simulator import (
+    announced_line,
+    board_arguments,
+    last_line,
+    simulated_board,
+    unique_id_of,
+)
 from handfast.boards.sources import Progress, locked
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 from handfast.files import write_atomically
@@ -103,10 +109,12 @@ def start_detached(
         log = folder / f"{name}.log"
         process = _spawn(program, arguments, log)
         try:
+            if not (url := announced_line(process)):
+                raise BoardProblem(f"the simulated board did not start: {last_line(log)}")
             board = DetachedBoard(
                 name=name,
                 profile=profile,
-                serial_url=_announced_line(process, log),
+                serial_url=url,
                 flash_image=str(image),
                 pid=process.pid,
                 started_ticks=_started_ticks(process.pid),
@@ -191,16 +199,6 @@ def _spawn(program: Path, arguments: list[str], log: Path) -> subprocess.Popen[b
             env={},
             start_new_session=True,
         )
-
-
-def _announced_line(process: subprocess.Popen[bytes], log: Path) -> str:
-    if process.stdout is None:
-        raise RuntimeError("the board was started without a pipe to read its line's path from")
-    with process.stdout as announcement:
-        url = announcement.readline().decode().strip()
-    if not url:
-        raise BoardProblem(f"the simulated board did not start: {last_line(log)}")
-    return url
 
 
 def _started_ticks(pid: int) -> int:

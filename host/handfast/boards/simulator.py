@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import select
 import signal
 import subprocess
 import termios
@@ -24,6 +25,7 @@ from handfast.boards.sources import Progress
 from handfast.errors import BoardProblem, UsageError
 
 _EXIT_POWER_CUT = 86  # boards/sim/sim.h
+START_S = 20.0  # a board is there within milliseconds, unless its disk hangs
 
 
 def simulated_board(profile: str) -> BoardDefinition:
@@ -176,11 +178,9 @@ class SimulatedBoard:
 
     def _wait_until_started(self) -> None:
         process = self._process
-        if process is None or process.stdout is None:
+        if process is None:
             return
-        with process.stdout as announcement:
-            started = announcement.readline()
-        if not started:
+        if not announced_line(process):
             self.power_off()
             raise BoardProblem(f"board {self.name} did not start: {last_line(self.log)}")
 
@@ -260,6 +260,16 @@ def _open_line() -> tuple[int, int]:
     for handle in (master, client):
         fcntl.fcntl(handle, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     return master, client
+
+
+def announced_line(process: subprocess.Popen[bytes]) -> str:
+    """Return the path of the serial line that a board's process says it runs on; "" if none."""
+    if process.stdout is None:
+        raise RuntimeError("the board was started without a pipe to read its line's path from")
+    with process.stdout as announcement:
+        poll = select.poll()
+        poll.register(announcement, select.POLLIN)
+        return announcement.readline().decode().strip() if poll.poll(START_S * 1000) else ""
 
 
 def last_line(log: Path) -> str:
