@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 
-from handfast.gateway.server.cycle import ASGIApp, ClientGone, Cycle
+from handfast.gateway.server.cycle import ClientGone, Cycle
 from handfast.gateway.server.deadline import Deadline
 from handfast.gateway.server.http import Data, EndOfMessage, Request, RequestParser
 from handfast.gateway.server.info import ConnectionInfo
-from handfast.gateway.server.limits import Limits
+from handfast.gateway.server.outbox import Outbox
 from handfast.gateway.server.problem import HttpRefusal
 from handfast.gateway.server.refusals import Refusal
 from handfast.gateway.server.response import refusal_bytes
 from handfast.gateway.server.scope import connection_scope
+from handfast.gateway.server.shared import Shared, where
 from handfast.gateway.server.transport import (
     READ_SIZE,
     HandshakeRefused,
@@ -27,45 +27,13 @@ from handfast.gateway.server.transport import (
     WantRead,
     WantWrite,
 )
+from handfast.gateway.server.watch import Watch
 
-# Above this an application that sends waits until all of it has left, which is also what one
-# write deadline covers; and a body that nobody takes stays in the kernel.
-_HIGH_WATER = 64 * 1024
+# Above this a body that the application does not take stays in the kernel.
+_MOST_WAITING_BODY = 64 * 1024
 # Of requests that come before the current one is answered.
 _READ_AHEAD = 16 * 1024
 _MOST_DISCARDED = 1024 * 1024
-
-
-class Log(Protocol):
-    """What is needed of a structlog logger."""
-
-    def info(self, event: str, **fields: Any) -> Any:
-        """Log what happens in good order."""
-
-    def warning(self, event: str, **fields: Any) -> Any:
-        """Log what an operator should look at."""
-
-    def error(self, event: str, **fields: Any) -> Any:
-        """Log what should not happen."""
-
-
-@dataclass(slots=True, eq=False)
-class Service:
-    """What the connections of one listener share.
-
-    Attributes:
-        scope: the listener's part of every ASGI scope.
-        tasks: calls of the application that have not returned.
-        stopping: no connection is kept for another request.
-    """
-
-    app: ASGIApp
-    loop: asyncio.AbstractEventLoop
-    limits: Limits
-    log: Log
-    scope: dict[str, Any]
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    stopping: bool = False
 
 
 class _State(enum.Enum):
@@ -86,34 +54,35 @@ class Connection:
         self,
         transport: Transport,
         info: ConnectionInfo,
-        service: Service,
+        shared: Shared,
         *,
         on_closed: Callable[[Connection], None],
     ) -> None:
         self.info = info
         self._transport = transport
-        self._fd = transport.fileno()
-        self._service = service
-        self._loop = service.loop
-        self._limits = service.limits
+        self._shared = shared
+        self._loop = shared.loop
+        self._limits = shared.limits
         self._on_closed = on_closed
         self._state = _State.HANDSHAKE
-        self._parser = RequestParser(service.limits)
+        self._parser = RequestParser(shared.limits)
         self._cycle: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._scope: dict[str, Any] = {}
-        self._out = bytearray()
-        self._drained: asyncio.Future[None] | None = None
+        self._out = Outbox(
+            transport, shared.loop, seconds=shared.limits.write_s, on_overdue=self._write_overdue
+        )
+        self._watched = Watch(
+            shared.loop,
+            transport.fileno(),
+            on_readable=self._readable,
+            on_writable=self._writable,
+        )
         self._input_ended = False
         self._requests = 0
         self._discarded = 0
-        # TLS may have to write before it can read, and the other way round.
-        self._read_wants_write = False
-        self._write_wants_read = False
-        self._watches_read = False
-        self._watches_write = False
-        self._read_deadline = Deadline(service.loop)
-        self._write_deadline = Deadline(service.loop)
+        self._read_wants_write = False  # TLS may have to write before it can read
+        self._read_deadline = Deadline(shared.loop)
 
     # What others do with a connection
 
@@ -149,8 +118,8 @@ class Connection:
         elif self._state is _State.LINGERING:
             self._guarded(self._discard)
         else:
-            if self._write_wants_read:
-                self._write_wants_read = False
+            if self._out.wants_read:
+                self._out.wants_read = False
                 self._guarded(self._flush)
             if self._state is _State.OPEN and self._may_read():
                 self._guarded(self._read)
@@ -171,11 +140,11 @@ class Connection:
         except Lost:
             self._drop()
         except Exception as error:
-            self._service.log.error(
+            self._shared.log.error(
                 "connection_failed",
                 **self._named(),
                 error=type(error).__name__,
-                where=_where(error),
+                where=where(error),
             )
             self.abort()
         else:
@@ -187,9 +156,9 @@ class Connection:
         try:
             self._transport.handshake()
         except WantRead:
-            self._watch_exactly(read=True, write=False)
+            self._watched.set(read=True, write=False)
         except WantWrite:
-            self._watch_exactly(read=False, write=True)
+            self._watched.set(read=False, write=True)
         except HandshakeRefused as refused:
             self._log_refusal(refused.refusal)
             if refused.refusal.reason == "peer-closed":
@@ -205,7 +174,7 @@ class Connection:
         if certificate is not None:
             self.info.client_certificate = certificate
             self.info.client_certificate_sha256 = certificate.fingerprint(hashes.SHA256())
-        self._scope = connection_scope(self._service.scope, self._transport, self.info)
+        self._scope = connection_scope(self._shared.scope, self._transport, self.info)
         # A device may hold its connection ready; a stranger must have come to say something.
         known = certificate is not None
         first = self._limits.keep_alive_s if known else self._limits.header_s
@@ -217,14 +186,14 @@ class Connection:
         self._drop()
 
     def _log_refusal(self, refusal: Refusal) -> None:
-        self._service.log.info("tls_refused", **self._named(), **refusal.fields())
+        self._shared.log.info("tls_refused", **self._named(), **refusal.fields())
 
     # Reading
 
     def _may_read(self) -> bool:
         if self._input_ended:
             return False
-        if self._cycle is not None and self._cycle.waiting_body_bytes >= _HIGH_WATER:
+        if self._cycle is not None and self._cycle.waiting_body_bytes >= _MOST_WAITING_BODY:
             return False
         return self._cycle is None or self._parser.buffered < _READ_AHEAD
 
@@ -282,8 +251,8 @@ class Connection:
         self._cycle = Cycle(request, self)
         task = self._loop.create_task(self._answer(self._cycle))
         self._task = task
-        self._service.tasks.add(task)
-        task.add_done_callback(self._service.tasks.discard)
+        self._shared.tasks.add(task)
+        task.add_done_callback(self._shared.tasks.discard)
 
     def _end_request(self, cycle: Cycle) -> None:
         self._read_deadline.clear()
@@ -304,7 +273,7 @@ class Connection:
             "extensions": dict(self._scope["extensions"]),
         }
         try:
-            await self._service.app(scope, cycle.receive, cycle.send)
+            await self._shared.app(scope, cycle.receive, cycle.send)
         except ClientGone:
             pass
         except asyncio.CancelledError:
@@ -313,12 +282,11 @@ class Connection:
             self._drop(reset=True)
             raise
         except Exception as error:
-            # Its text may quote what a client sent, and so a secret; where it happened may not.
-            self._service.log.error(
+            self._shared.log.error(
                 "application_failed",
                 **self._named(),
                 error=type(error).__name__,
-                where=_where(error),
+                where=where(error),
             )
         self._task = None
         self._guarded(lambda: self._answered(cycle))
@@ -335,7 +303,7 @@ class Connection:
         elif not response.complete or response.truncated:
             # Only a reset tells a client that the rest of a length or of the chunks is missing.
             self._drop(reset=True)
-        elif not response.keep_alive or self._service.stopping or self._input_ended:
+        elif not response.keep_alive or self._shared.stopping or self._input_ended:
             self._end()
         elif self._parser.message_ended:
             self._next_request()
@@ -373,17 +341,12 @@ class Connection:
         """See :class:`Channel`."""
         if self._state is not _State.OPEN:
             return
-        if not self._out:
-            self._write_deadline.set(self._limits.write_s, self._write_overdue)
-        self._out += data
+        self._out.add(data)
         self._guarded(self._flush)
 
     async def drained(self) -> None:
         """See :class:`Channel`."""
-        if len(self._out) > _HIGH_WATER and self._state is not _State.CLOSED:
-            if self._drained is None:
-                self._drained = self._loop.create_future()
-            await asyncio.shield(self._drained)
+        await self._out.drained()
         if self._state is _State.CLOSED:
             raise ClientGone("the client is gone")
 
@@ -396,30 +359,17 @@ class Connection:
         """See :class:`Channel`."""
         most = self._limits.max_requests_per_connection
         return (
-            not self._service.stopping
+            not self._shared.stopping
             and not self._input_ended
             and (most is None or self._requests < most)
         )
 
     def _flush(self) -> None:
-        while self._out:
-            try:
-                sent = self._transport.send(self._out)
-            except WantWrite:
-                return
-            except WantRead:
-                self._write_wants_read = True
-                return
-            del self._out[:sent]
-        self._write_deadline.clear()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
-        if self._state is _State.FLUSHING:
+        if self._out.flush() and self._state is _State.FLUSHING:
             self._linger()
 
     def _write_overdue(self) -> None:
-        self._service.log.info("write_timeout", **self._named(), unsent_bytes=len(self._out))
+        self._shared.log.info("write_timeout", **self._named(), unsent_bytes=len(self._out))
         self._drop(reset=True)
 
     # The end
@@ -441,7 +391,6 @@ class Connection:
         kernel throw away what it has not read yet: the very alert or answer that says why.
         """
         self._state = _State.LINGERING
-        self._out.clear()
         self._transport.end()
         if self._input_ended:
             self._drop()
@@ -458,15 +407,12 @@ class Connection:
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
-        self._watch_exactly(read=False, write=False)
+        self._watched.set(read=False, write=False)
         self._read_deadline.cancel()
-        self._write_deadline.cancel()
-        self._out.clear()
+        self._out.close()
         if self._cycle is not None:
             self._cycle.disconnect()
             self._cycle = None
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
         self._transport.close(reset=reset)
         self._on_closed(self)
 
@@ -475,26 +421,12 @@ class Connection:
     def _watch(self) -> None:
         if self._state is _State.OPEN or self._state is _State.FLUSHING:
             reads = self._state is _State.OPEN and self._may_read() and not self._read_wants_write
-            writes = bool(self._out) and not self._write_wants_read
-            self._watch_exactly(
-                read=reads or self._write_wants_read, write=writes or self._read_wants_write
+            writes = bool(self._out) and not self._out.wants_read
+            self._watched.set(
+                read=reads or self._out.wants_read, write=writes or self._read_wants_write
             )
         elif self._state is _State.LINGERING:
-            self._watch_exactly(read=True, write=False)
-
-    def _watch_exactly(self, *, read: bool, write: bool) -> None:
-        if read != self._watches_read:
-            self._watches_read = read
-            if read:
-                self._loop.add_reader(self._fd, self._readable)
-            else:
-                self._loop.remove_reader(self._fd)
-        if write != self._watches_write:
-            self._watches_write = write
-            if write:
-                self._loop.add_writer(self._fd, self._writable)
-            else:
-                self._loop.remove_writer(self._fd)
+            self._watched.set(read=True, write=False)
 
     # Logging
 
@@ -503,17 +435,6 @@ class Connection:
 
     def _log_answer(self, refusal: HttpRefusal, request: Request | None) -> None:
         fields = {"method": request.method, "path": request.path} if request is not None else {}
-        self._service.log.info(
+        self._shared.log.info(
             "request", **self._named(), status=refusal.status, slug=refusal.slug, **fields
         )
-
-
-def _where(error: BaseException) -> list[str]:
-    """Return the innermost frames, without source lines or values."""
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return frames[-6:]

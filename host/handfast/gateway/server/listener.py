@@ -15,10 +15,11 @@ from pathlib import Path
 from OpenSSL import SSL
 
 from handfast.gateway.server.bind import bind_tcp, bind_unix, unlink_unix
-from handfast.gateway.server.connection import Connection, Log, Service
+from handfast.gateway.server.connection import Connection
 from handfast.gateway.server.cycle import ASGIApp
 from handfast.gateway.server.info import ConnectionInfo
 from handfast.gateway.server.limits import Limits
+from handfast.gateway.server.shared import Log, Shared
 from handfast.gateway.server.transport import PlainTransport, TlsTransport, Transport
 
 Address = tuple[str, int] | Path | socket.socket
@@ -56,8 +57,7 @@ class Listener:
         self._address = address
         self._context = context
         self._socket: socket.socket | None = None
-        self._service: Service | None = None
-        self._log: Log | None = None
+        self._shared: Shared | None = None
         self._connections: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
         self._accepting = False
@@ -129,9 +129,8 @@ class Listener:
             "server": server,
             "root_path": "",
         }
-        self._log = log
         self._on_empty = on_empty
-        self._service = Service(app, asyncio.get_running_loop(), self.limits, log, scope)
+        self._shared = Shared(app, asyncio.get_running_loop(), self.limits, log, scope)
         self._resume()
 
     def stop(self) -> None:
@@ -144,14 +143,14 @@ class Listener:
             if isinstance(self._address, Path):
                 unlink_unix(self._address)
             self._socket = None
-        if self._service is not None:
-            self._service.stopping = True
+        if self._shared is not None:
+            self._shared.stopping = True
         for connection in self.connections:
             connection.finish()
 
     def tasks(self) -> frozenset[asyncio.Task[None]]:
         """Return the application's calls that have not returned."""
-        return frozenset(self._service.tasks) if self._service is not None else frozenset()
+        return frozenset(self._shared.tasks) if self._shared is not None else frozenset()
 
     # Accepting
 
@@ -176,8 +175,8 @@ class Listener:
                 self._pause()
 
     def _adopt(self, connected: socket.socket, address: object) -> None:
-        service = self._service
-        if service is None:
+        shared = self._shared
+        if shared is None:
             connected.close()
             return
         info, key = _describe(self.name, connected, address)
@@ -189,7 +188,7 @@ class Listener:
             transport = self._transport(connected)
         except Exception as error:
             connected.close()
-            service.log.error(
+            shared.log.error(
                 "connection_failed",
                 listener=self.name,
                 peer=info.address,
@@ -197,7 +196,7 @@ class Listener:
             )
             return
         connection = Connection(
-            transport, info, service, on_closed=lambda closed: self._forget(closed, key)
+            transport, info, shared, on_closed=lambda closed: self._forget(closed, key)
         )
         self._connections.add(connection)
         self._per_address[key] += 1
@@ -225,36 +224,36 @@ class Listener:
 
     def _resume(self) -> None:
         self._retry = None
-        if self._service is None or self._service.stopping or self._accepting:
+        if self._shared is None or self._shared.stopping or self._accepting:
             return
         if self._socket is not None and len(self._connections) < self.limits.max_connections:
             self._accepting = True
-            self._service.loop.add_reader(self._socket.fileno(), self._accept_some)
+            self._shared.loop.add_reader(self._socket.fileno(), self._accept_some)
 
     def _pause(self) -> None:
-        if self._accepting and self._service is not None and self._socket is not None:
-            self._service.loop.remove_reader(self._socket.fileno())
+        if self._accepting and self._shared is not None and self._socket is not None:
+            self._shared.loop.remove_reader(self._socket.fileno())
         self._accepting = False
 
     def _back_off(self, error: OSError) -> None:
-        if self._service is None:
+        if self._shared is None:
             return
         self._pause()
-        self._service.log.warning(
+        self._shared.log.warning(
             "accept_failed", listener=self.name, error=error.strerror, retry_s=self._backoff_s
         )
-        self._retry = self._service.loop.call_later(self._backoff_s, self._resume)
+        self._retry = self._shared.loop.call_later(self._backoff_s, self._resume)
         self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
 
     def _count_refusal(self, info: ConnectionInfo) -> None:
         """Log a flood as one line a second, not as a line a connection."""
-        if self._service is None:
+        if self._shared is None:
             return
         self._refusals += 1
-        now = self._service.loop.time()
+        now = self._shared.loop.time()
         if now - self._refusals_logged < _REFUSALS_LOGGED_EVERY_S:
             return
-        self._service.log.warning(
+        self._shared.log.warning(
             "connections_refused",
             listener=self.name,
             peer=info.address,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from handfast.gateway.server.connection import Log
 from handfast.gateway.server.cycle import ASGIApp
 from handfast.gateway.server.info import ConnectionInfo
 from handfast.gateway.server.listener import Listener
+from handfast.gateway.server.shared import Log
 
 _CANCEL_GRACE_S = 1.0
 
