@@ -22,13 +22,13 @@ from support_server import (
     client_context,
     get,
     mutual,
-    pki,
     plain,
     post,
     quick,
     serving,
     wait_for,
 )
+from support_server_pki import pki
 
 # Deadlines of 0.3 s are kept within this, on a machine that is busy with other tests.
 IN_TIME_S = 5.0

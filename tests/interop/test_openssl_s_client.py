@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support_server import Running, mutual, pem, pki, serving
+from support_server import Running, mutual, serving
+from support_server_pki import pem, pki
 
 SUITES_1_2 = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",

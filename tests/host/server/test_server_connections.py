@@ -15,13 +15,13 @@ from support_server import (
     ask,
     get,
     mutual,
-    pki,
     plain,
     post,
     quick,
     serving,
     wait_for,
 )
+from support_server_pki import pki
 
 
 def paths(running: Running) -> list[str]:

@@ -12,7 +12,15 @@ import pytest
 from handfast.errors import EnvironmentProblem
 from handfast.gateway.server import Limits, Listener
 from handfast.gateway.server.listener import address_key
-from support_server import Reader, ask, get, mutual, plain, serving, wait_for
+from support_server import (
+    Reader,
+    ask,
+    get,
+    mutual,
+    plain,
+    serving,
+    wait_for,
+)
 
 
 def test_port_0_gives_a_free_port_that_the_url_names() -> None:

@@ -17,23 +17,17 @@ from OpenSSL import SSL
 
 from handfast.gateway.server import Listener, build_context
 from support_server import (
-    CLIENT_AUTH,
-    DAY,
-    SERVER_AUTH,
-    Identity,
     Reader,
     Running,
     client_context,
     get,
-    issue,
     mutual,
-    pem,
-    pki,
     plain,
     post,
     serving,
     try_tls,
 )
+from support_server_pki import CLIENT_AUTH, DAY, SERVER_AUTH, Identity, issue, pem, pki
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 VERSIONS = [TLS_1_2, TLS_1_3]
