@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from handfast.gateway.own_leaf import MAX_LIFETIME_S
-from handfast.gateway.service import GatewaySettings, serve
+from handfast.gateway.service import MAX_DEVICE_LIFETIME_S, GatewaySettings, serve
 from handfast.pki.keystore import passphrase
 from handfast.state import StateDir
 
@@ -54,7 +54,7 @@ def command() -> None:
 )
 @click.option(
     "--device-lifetime-s",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_DEVICE_LIFETIME_S),
     default=86_400,
     show_default=True,
     help="Life of a device's certificate.",

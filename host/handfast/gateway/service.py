@@ -23,8 +23,11 @@ from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
 from handfast.gateway.registry import Registry
 from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
 from handfast.pki.authorities import load_authority, load_certificates, load_trust_domain
+from handfast.pki.profiles import ISSUING_LIFETIME
 from handfast.state import StateDir
 
+# No device's leaf outlives the CA that issues it.
+MAX_DEVICE_LIFETIME_S = int(ISSUING_LIFETIME.total_seconds())
 _STOP_GRACE_S = 5.0
 _LAST_SEEN_EVERY_S = 5.0
 _FORGET_EVERY_S = 60.0
@@ -61,6 +64,8 @@ class GatewaySettings:
             raise UsageError("the gateway needs a name: give --name at least once")
         if not 0 < self.leaf_lifetime_s <= MAX_LIFETIME_S:
             raise UsageError(f"the gateway's own leaf lives 1 to {MAX_LIFETIME_S} s")
+        if not 0 < self.device_lifetime_s <= MAX_DEVICE_LIFETIME_S:
+            raise UsageError(f"a device's leaf lives 1 to {MAX_DEVICE_LIFETIME_S} s")
 
 
 async def serve(

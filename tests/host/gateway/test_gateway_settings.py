@@ -1,0 +1,29 @@
+"""Settings that could only fail later are refused at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from handfast.errors import UsageError
+from handfast.gateway.own_leaf import MAX_LIFETIME_S
+from handfast.gateway.service import MAX_DEVICE_LIFETIME_S, GatewaySettings
+from handfast.state import StateDir
+
+
+@pytest.mark.parametrize("lifetime_s", [0, -1, MAX_DEVICE_LIFETIME_S + 1])
+def test_a_device_lifetime_that_no_ca_could_give_is_refused(lifetime_s: int) -> None:
+    with pytest.raises(UsageError, match="device's leaf"):
+        GatewaySettings(StateDir(Path("x")), device_lifetime_s=lifetime_s)
+
+
+@pytest.mark.parametrize("lifetime_s", [0, MAX_LIFETIME_S + 1])
+def test_an_own_leaf_of_more_than_a_week_is_refused(lifetime_s: int) -> None:
+    with pytest.raises(UsageError, match="own leaf"):
+        GatewaySettings(StateDir(Path("x")), leaf_lifetime_s=lifetime_s)
+
+
+def test_a_gateway_without_a_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="--name"):
+        GatewaySettings(StateDir(Path("x")), names=())
