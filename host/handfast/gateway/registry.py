@@ -43,6 +43,8 @@ class Registry:
         self._engine = engine
         self._writer = writer
         self._last_seen: dict[str, float] = {}
+        # The pool has one connection more: however much is read, the writer never waits for one.
+        self._reading = asyncio.Semaphore(schema.READERS)
 
     @classmethod
     async def open(cls, path: Path, *, clock: Callable[[], float]) -> Registry:
@@ -81,7 +83,8 @@ class Registry:
             with self._engine.connect() as connection:
                 return query(connection)
 
-        return await asyncio.to_thread(run)
+        async with self._reading:
+            return await asyncio.to_thread(run)
 
     def saw(self, device_id: str) -> None:
         """Remember that a device made a request now."""

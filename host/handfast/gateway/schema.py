@@ -28,7 +28,7 @@ from sqlalchemy.pool import QueuePool
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_MS = 5000
-_READERS = 4
+READERS = 4
 
 metadata = MetaData()
 
@@ -119,7 +119,7 @@ def open_engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
         poolclass=QueuePool,
-        pool_size=1 + _READERS,
+        pool_size=1 + READERS,
         max_overflow=0,
         hide_parameters=True,  # an error's text goes to the log, values have no business there
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -160,5 +161,23 @@ def test_expired_certificates_leave_the_memory(tmp_path: Path) -> None:
             clock.now += 60 + 3601
             registry.forget_expired()
             assert registry.view.certificates == {}
+
+    asyncio.run(main())
+
+
+def test_slow_reads_never_keep_a_write_waiting(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_registry(tmp_path, Clock()) as registry:
+            await add_device(registry, "a")
+            go_on = threading.Event()
+            slow = [
+                asyncio.ensure_future(registry.read(lambda _connection: go_on.wait(20)))
+                for _ in range(schema.READERS + 2)
+            ]
+            try:
+                assert await asyncio.wait_for(store(registry, 1), timeout=10)
+            finally:
+                go_on.set()
+            assert all(await asyncio.gather(*slow))
 
     asyncio.run(main())
