@@ -1,0 +1,58 @@
+"""The README says what is so: commands that exist, output that is the demo's, files that are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from handfast.cli import handfast
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.startswith("handfast ")
+]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_and_option_exists(line: str) -> None:
+    command: click.Command = handfast
+    words = shlex.split(line)[1:]
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None
+        command = found
+    command.make_context("handfast", words)  # raises for what it does not know
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z-]+)", "\n".join(BLOCKS), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_demo_output_shows_every_check_that_the_demo_makes() -> None:
+    source = (ROOT / "host/handfast/lab/demo/run.py").read_text()
+    names = re.findall(r'report\.check\("([^"]+)"\)', source)
+    assert len(names) >= 6
+    for name in names:
+        assert f"│ ✓ │ {name}" in README
+
+
+def test_linked_files_are_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
