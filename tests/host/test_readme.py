@@ -1,4 +1,4 @@
-"""The README says what is so: commands that exist, output that is the demo's, files that are there."""
+"""The README says what is so: real commands, the output of the real demo, files that are there."""
 
 from __future__ import annotations
 
