@@ -29,6 +29,7 @@ MBEDTLS_VERSION = "3.6.6"
 
 _RECIPE = "1"  # part of every key: raise it when the steps below change what comes out
 _PROGRAM = "micropython"
+_SHOWN_LINES = 16  # of the log of a failed build
 
 # What the unix port needs of MicroPython's tree; the rest is documentation, tests and other ports.
 _MICROPYTHON_PARTS = ("py/", "extmod/", "shared/", "lib/", "tools/", "mpy-cross/", "ports/unix/")
@@ -142,10 +143,22 @@ def _build_failed(product: _Product, failure: MakeFailed) -> EnvironmentProblem:
     logs.mkdir(exist_ok=True)
     log = logs / f"{product.name}-{product.key}.log"
     log.write_text(failure.output, encoding="utf-8")
-    tail = "\n".join(failure.output.splitlines()[-15:])
+    said = "\n".join(_telling_lines(failure.output))
     return EnvironmentProblem(
-        f"the build of {product.name} failed ({failure}); the last lines of {log}:\n{tail}"
+        f"the build of {product.name} failed ({failure}); from {log}:\n{said}"
     )
+
+
+def _telling_lines(output: str) -> list[str]:
+    """Return what went wrong: the compiler's first error, and the end of the log.
+
+    What make's other jobs and MicroPython's scripts print after the error can be long.
+    """
+    lines = output.splitlines()
+    first = next((number for number, line in enumerate(lines) if "error:" in line), len(lines))
+    if first >= len(lines) - _SHOWN_LINES:
+        return lines[-_SHOWN_LINES:]
+    return [*lines[first : first + _SHOWN_LINES // 3], "...", *lines[-_SHOWN_LINES // 2 :]]
 
 
 # ---- Steps ----

@@ -224,3 +224,12 @@ def test_what_is_not_an_archive_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"no archive")
     with pytest.raises(EnvironmentProblem, match=r"a\.tar: cannot be unpacked"):
         unpack(tmp_path / "a.tar", tmp_path / "out", parts=("",))
+
+
+def test_what_is_shown_of_a_long_log_begins_at_the_compilers_first_error() -> None:
+    log = ["CC a.c"] * 40 + ["b.c:1: error: on purpose"] + ["Traceback of a script"] * 60 + ["end"]
+    told = builder._telling_lines("\n".join(log))
+    assert told[0] == "b.c:1: error: on purpose"
+    assert told[-1] == "end"
+    assert len(told) <= builder._SHOWN_LINES
+    assert builder._telling_lines("\n".join(log[:42])) == log[42 - builder._SHOWN_LINES : 42]
