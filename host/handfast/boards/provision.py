@@ -94,8 +94,8 @@ def provision(
         ntp_host: asked for a hint of the time when the gateway's time-stamp authority is out of
             reach; "" for never.
         ntp_port: its UDP port.
-        telemetry_interval_s: seconds between two reports of the application; None for its own
-            default.
+        telemetry_interval_s: seconds between two reports of the application; None for what
+            the gateway says.
         start: run the application at the end.
         token: give a one-time token to a board that has not enrolled; without one it enrols with
             its IDevID.
