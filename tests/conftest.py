@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _ALLOWED = Path(__file__).parent / "allowed_skips.txt"
+
+# No time in a test: on a busy machine an example may take as long as it likes. Everything else is
+# as Hypothesis has it: random here, the same examples in each run of CI.
+settings.register_profile("handfast", parent=settings(), deadline=None)
+settings.load_profile("handfast")
 
 
 def _allowed() -> list[tuple[str, str]]:
