@@ -17,12 +17,16 @@ import tty
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from handfast.boards.builder import build_simulator
 from handfast.boards.definition import BoardDefinition, load_board
 from handfast.boards.sources import Progress
 from handfast.errors import BoardProblem, UsageError
+
+# What the board's random source gives, to Python and to mbedTLS: the host's randomness, one octet
+# over and over, or the same plausible octets on every board after every power-on.
+Entropy = Literal["host", "stuck", "replayed"]
 
 _EXIT_POWER_CUT = 86  # boards/sim/sim.h
 START_S = 20.0  # a board is there within milliseconds, unless its disk hangs
@@ -48,6 +52,7 @@ def board_arguments(
     heap_kb: int | None = None,
     rtc: int | None = None,
     cut_after: int | None = None,
+    entropy: Entropy = "host",
 ) -> list[str]:
     """Return the simulator program's options for a board (boards/sim/main.c lists them)."""
     if definition.flash is None or definition.memory is None:
@@ -60,6 +65,8 @@ def board_arguments(
         arguments += ["--rtc", str(rtc)]
     if cut_after is not None:
         arguments += ["--cut-after", str(cut_after)]
+    if entropy != "host":
+        arguments += ["--entropy", entropy]
     return arguments
 
 
@@ -83,6 +90,7 @@ class SimulatedBoard:
         micropython: the MicroPython version; the profile's own by default.
         heap_kb: size of MicroPython's heap; the profile's own by default.
         unique_id: what ``machine.unique_id()`` gives; from the name by default.
+        entropy: what the random source gives, to Python and to mbedTLS.
         progress: is told what goes on while the simulator is built.
     """
 
@@ -95,6 +103,7 @@ class SimulatedBoard:
         micropython: str | None = None,
         heap_kb: int | None = None,
         unique_id: bytes | None = None,
+        entropy: Entropy = "host",
         progress: Progress = lambda _: None,
     ) -> None:
         self.definition = simulated_board(profile)
@@ -105,6 +114,7 @@ class SimulatedBoard:
         self.log = directory / "board.log"
         self.unique_id = unique_id or unique_id_of(self.definition, self.name)
         self._heap_kb = heap_kb
+        self._entropy = entropy
         self._rtc: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
@@ -163,6 +173,7 @@ class SimulatedBoard:
             heap_kb=self._heap_kb,
             rtc=self._rtc,
             cut_after=cut_after,
+            entropy=self._entropy,
         )
         arguments += ["--uart-fd", str(self._master), "--lifeline-fd", str(lifeline)]
         with self.log.open("ab") as log:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from handfast.admin_client import AdminClient
 from handfast.boards.console import Console, Event
@@ -71,6 +73,17 @@ class DemoBoard:
         if self.link is not None:
             self.link.close()
         self.board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def enrolments(self) -> list[Event]:
         """Return the times it got its first certificate, or one after it had lost all."""

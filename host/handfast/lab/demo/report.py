@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from handfast.errors import HandfastError
+
+
+# A number, ``None`` where nothing was measured, or a spread: ``{"median": ..., "max": ...}``.
+Figure = float | int | None | dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Report:
     """All checks in the order in which they came out, and the totals (``None``: not measured)."""
 
     checks: list[Check] = field(default_factory=list)
-    totals: dict[str, float | int | None] = field(default_factory=dict)
+    totals: dict[str, Figure] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -53,6 +58,11 @@ class Report:
             detail = str(failure)
         self.checks.append(Check(name, passed, detail, round(time.monotonic() - started, 3)))
 
+    def absorb(self, other: Report) -> None:
+        """Take over the checks and totals of a part of the demo."""
+        self.checks += other.checks
+        self.totals |= other.totals
+
     def as_json(self) -> dict[str, object]:
         """Return ``{"checks": [{"name", "passed", "detail", "seconds"}], "totals": {...}}``."""
         return {
@@ -62,3 +72,10 @@ class Report:
             ],
             "totals": self.totals,
         }
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Return the median and the maximum, rounded to a tenth; ``None`` where nothing was measured."""
+    if not values:
+        return {"median": None, "max": None}
+    return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
