@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ _ALLOWED = Path(__file__).parent / "allowed_skips.txt"
 # as Hypothesis has it: random here, the same examples in each run of CI.
 settings.register_profile("handfast", parent=settings(), deadline=None)
 settings.load_profile("handfast")
+
+
+# A shell that runs the suite in the background has it ignore Ctrl-C, and what the tests start would
+# inherit that; whether commands clean up after one is what some of them are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _allowed() -> list[tuple[str, str]]:

@@ -83,7 +83,11 @@ class Reporter:
         return {
             "boot_id": self.boot_id,
             "seq": self.sequence,
-            "values": {"uptime_ms": time.ticks_ms(), "heap_free": gc.mem_free()},
+            "values": {
+                "uptime_ms": time.ticks_ms(),
+                "heap_free": gc.mem_free(),
+                "handshake_ms": self.agent.session.handshake_ms,
+            },
         }
 
     def _report(self):

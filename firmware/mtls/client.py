@@ -2,6 +2,7 @@
 # MIT license; Copyright (c) 2026 the Handfast authors
 
 import gc
+import time
 
 from micropython import const
 
@@ -92,7 +93,8 @@ class Session:
     is used from the next connection on), an Identity, a function that returns one, or None for no
     client certificate. `watch`, if given, is called with None after each success (2xx), and with
     the Refused or Untrusted that came instead. Without a `clock` the board's own is taken, unless
-    it stands before the floor.
+    it stands before the floor. `handshake_ms` is what the newest connection took to open, TCP and
+    TLS; None before the first.
     """
 
     def __init__(self, base_url, store, identity=CURRENT, timeout_ms=10000, clock=None, watch=None):
@@ -104,6 +106,7 @@ class Session:
         self._clock = clock
         self._watch = watch
         self._connection = None
+        self.handshake_ms = None
         self._authority = (("[%s]" if ":" in self.host else "%s") % self.host) + (
             "" if self.port == 443 else ":%d" % self.port
         )
@@ -141,6 +144,7 @@ class Session:
         self.store.drbg()  # a board with stuck entropy opens no TLS session
         from .tls import connect_tls
 
+        began = time.ticks_ms()
         try:
             self._connection = connect_tls(
                 self.host, self.port, self.timeout_ms, self.store.anchors(), identity
@@ -148,6 +152,7 @@ class Session:
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+        self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
 
     def _has_time(self):
         if self._clock is not None:

@@ -12,10 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from handfast.lab.demo.report import Report
+from handfast.lab.demo.report import Figure, Report
 
 _REFRESH_PER_S = 4
 _PLAIN_LINE_EVERY_S = 5.0
+_MOST_SHOWN = 12  # boards, so that the table fits a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,19 @@ class BoardRow:
     leaf: str
     renewals: int
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """One act at one moment: how far it is, and what it took and came to once it has ended."""
+
+    name: str
+    told: str
+    seconds: float | None = None
+    passed: bool | None = None
+
+
+Show = Callable[[Sequence[BoardRow], Sequence[ActRow]], None]
 
 
 class Screen:
@@ -46,26 +60,25 @@ class Screen:
         self._console.print(f"[green]✓[/] {text} [dim]({time.monotonic() - started:.1f} s)[/]")
 
     @contextmanager
-    def boards(self, title: str) -> Iterator[Callable[[Sequence[BoardRow]], None]]:
-        """Show a table of boards that the block keeps up to date."""
+    def boards(self, title: str) -> Iterator[Show]:
+        """Show a table of boards, and one of acts, that the block keeps up to date."""
         if not self._console.is_terminal:
             yield self._plain(title)
             return
         live = Live(console=self._console, refresh_per_second=_REFRESH_PER_S)
         with live:
-            yield lambda rows: live.update(_table(title, rows))
+            yield lambda boards, acts: live.update(Group(_boards(title, boards), _acts(acts)))
 
-    def _plain(self, title: str) -> Callable[[Sequence[BoardRow]], None]:
+    def _plain(self, title: str) -> Show:
         last = float("-inf")
 
-        def show(rows: Sequence[BoardRow]) -> None:
+        def show(boards: Sequence[BoardRow], acts: Sequence[ActRow]) -> None:
             nonlocal last
             if time.monotonic() - last >= _PLAIN_LINE_EVERY_S:
                 last = time.monotonic()
-                told = ", ".join(
-                    f"{r.name} {r.state}, {r.renewals} renewals, {r.calls} calls" for r in rows
-                )
-                self._console.print(f"{title}: {told}", highlight=False)
+                told = [f"{b.name} {b.state}, {b.renewals} renewals" for b in boards[:_MOST_SHOWN]]
+                told += [f"{act.name}: {act.told}" for act in acts if act.seconds is None]
+                self._console.print(f"{title}: {'; '.join(told)}", highlight=False)
 
         return show
 
@@ -74,16 +87,32 @@ class Screen:
         self._console.print(Group(_checks(report), _figures(report)))
 
 
-def _table(title: str, rows: Sequence[BoardRow]) -> RenderableType:
+def _boards(title: str, rows: Sequence[BoardRow]) -> RenderableType:
     table = Table(title=title, title_justify="left")
     for heading in ("board", "serial port", "state", "clock", "leaf"):
         table.add_column(heading, no_wrap=True)
     for heading in ("renewals", "calls"):
         table.add_column(heading, justify="right")
-    for r in rows:
+    for r in rows[:_MOST_SHOWN]:
         cells = (r.name, r.serial, r.state, r.clock, r.leaf, str(r.renewals), str(r.calls))
         table.add_row(*(Text(cell) for cell in cells))
+    if more := rows[_MOST_SHOWN:]:
+        totals = (str(sum(r.renewals for r in more)), str(sum(r.calls for r in more)))
+        table.add_row(f"and {len(more)} more", "", "", "", "", *totals)
     return table
+
+
+def _acts(rows: Sequence[ActRow]) -> RenderableType:
+    table = Table(title="Meanwhile", title_justify="left", show_header=False)
+    for row in rows:
+        took = "" if row.seconds is None else f"{row.seconds:.1f} s"
+        mark = Text("…", "dim") if row.passed is None else _mark(row.passed)
+        table.add_row(mark, Text(row.name), Text(row.told), Text(took, "dim"))
+    return table
+
+
+def _mark(passed: bool) -> Text:
+    return Text("✓", "green") if passed else Text("✗", "bold red")
 
 
 def _checks(report: Report) -> RenderableType:
@@ -92,8 +121,7 @@ def _checks(report: Report) -> RenderableType:
     table.add_column("check")
     table.add_column("seen")
     for check in report.checks:
-        mark = Text("✓", "green") if check.passed else Text("✗", "bold red")
-        table.add_row(mark, Text(check.name), Text(check.detail))
+        table.add_row(_mark(check.passed), Text(check.name), Text(check.detail))
     return table
 
 
@@ -102,6 +130,13 @@ def _figures(report: Report) -> RenderableType:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in report.totals.items():
-        shown = f"{value:.1f}" if isinstance(value, float) else str("-" if value is None else value)
-        table.add_row(name, shown)
+        table.add_row(name, _shown(value))
     return table
+
+
+def _shown(value: Figure) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from handfast.errors import HandfastError
 
-
 # A number, ``None`` where nothing was measured, or a spread: ``{"median": ..., "max": ...}``.
 Figure = float | int | None | dict[str, float | None]
 
@@ -58,6 +57,10 @@ class Report:
             detail = str(failure)
         self.checks.append(Check(name, passed, detail, round(time.monotonic() - started, 3)))
 
+    def fail(self, name: str, detail: str) -> None:
+        """Record a check that could not even be made."""
+        self.checks.append(Check(name, False, detail, 0.0))
+
     def absorb(self, other: Report) -> None:
         """Take over the checks and totals of a part of the demo."""
         self.checks += other.checks
@@ -75,7 +78,7 @@ class Report:
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Return the median and the maximum, rounded to a tenth; ``None`` where nothing was measured."""
+    """Return median and maximum, rounded to a tenth; ``None`` where nothing was measured."""
     if not values:
         return {"median": None, "max": None}
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}

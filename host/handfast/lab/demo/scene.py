@@ -82,7 +82,9 @@ class Scene:
         """Return a CA with its key: what an attacker's certificates are compared to."""
         return load_authority(self.state, name, self.passphrase)
 
-    def board(self, name: str, *, flash: Path | None = None, entropy: Entropy = "host") -> DemoBoard:
+    def board(
+        self, name: str, *, flash: Path | None = None, entropy: Entropy = "host"
+    ) -> DemoBoard:
         """Lay out a board of the act's own, switched off; it is gone when the demo ends.
 
         Args:

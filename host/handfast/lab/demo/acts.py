@@ -1,0 +1,9 @@
+"""The acts that the demo plays while its boards rotate, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from handfast.lab.demo.scene import Act
+
+ACTS: Mapping[str, Act] = {}
