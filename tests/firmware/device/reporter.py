@@ -28,6 +28,8 @@ class Answer:
 
 
 class Session:
+    handshake_ms = 12
+
     def get(self, path):
         return self.post(path)
 
