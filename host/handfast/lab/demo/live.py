@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,9 +77,12 @@ class Screen:
             nonlocal last
             if time.monotonic() - last >= _PLAIN_LINE_EVERY_S:
                 last = time.monotonic()
-                told = [f"{b.name} {b.state}, {b.renewals} renewals" for b in boards[:_MOST_SHOWN]]
+                states = Counter(board.state for board in boards)
+                told = [f"{number} {state}" for state, number in states.items()]
+                told.append(f"{sum(board.renewals for board in boards)} renewals")
+                told.append(f"{sum(board.calls for board in boards)} calls")
                 told += [f"{act.name}: {act.told}" for act in acts if act.seconds is None]
-                self._console.print(f"{title}: {'; '.join(told)}", highlight=False)
+                self._console.print(f"{title}: {', '.join(told)}", highlight=False)
 
         return show
 
