@@ -169,6 +169,25 @@ def test_an_interrupted_builder_leaves_no_process_and_no_half_build(
     assert list(work.iterdir()) == []
 
 
+def test_a_make_that_writes_nothing_ends_with_its_killed_builder(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("all:\n\t@echo begun\n\t@sleep 600\n")
+    script = (
+        "import pathlib, sys\nfrom handfast.boards.make import Make\n"
+        f"Make(pathlib.Path({str(tmp_path)!r}), progress=lambda line: print(line, flush=True)).run()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as builder:
+        assert builder.stdout is not None
+        assert builder.stderr is not None
+        try:
+            assert builder.stdout.readline() == b"begun\n"
+            wait_until(lambda: any("sleep" in line for line in processes_in(tmp_path)), "the sleep")
+        finally:
+            builder.kill()
+        wait_until(lambda: not processes_in(tmp_path), "make and its sleep to end")
+        assert builder.stderr.read() == b""
+
+
 def test_a_cache_folder_that_make_cannot_work_in_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
