@@ -12,6 +12,15 @@ _CONNECT_MS = const(15000)
 _POLL_MS = const(100)
 
 
+def radio_on():
+    """Switch the radio on, if the board has one, before a key is made: see above."""
+    try:
+        from network import STA_IF, WLAN
+    except ImportError:
+        return
+    WLAN(STA_IF).active(True)
+
+
 def _join(station, ssid, password):
     try:
         station.connect(ssid, password)

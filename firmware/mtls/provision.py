@@ -25,11 +25,13 @@ def put_seed(seed_base64):
 def idevid_csr():
     from .est import enrolment_request
     from .keys import SoftwareKey
+    from .net import radio_on
     from .store import Store, hardware_id
 
     store = Store()
     identity = store.identity("idevid")
     if identity is None:
+        radio_on()
         key = SoftwareKey.generate(store.drbg())
         identity = store.write_identity("idevid", key.to_der())
     request = enrolment_request(identity.key(store.drbg()), store.config(), hardware_id())

@@ -1,7 +1,10 @@
 """What a board with a radio has as ``network``, on a board that has none: joins what it is told.
 
-Put on a simulated board as /network.py; the host's network is there all the time.
+Put on a simulated board as /network.py; the host's network is there all the time. When its radio is
+first switched on, it notes in /radio what the board held by then.
 """
+
+import os
 
 STA_IF = 0
 
@@ -11,7 +14,9 @@ class WLAN:
         self._ssid = None
 
     def active(self, on):
-        pass
+        if on and "radio" not in os.listdir("/"):
+            with open("/radio", "w") as file:
+                file.write(" ".join(os.listdir("/mtls")))
 
     def connect(self, ssid, password):
         if not password:

@@ -19,6 +19,7 @@ from handfast.admin_client import AdminClient
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
+from handfast.errors import Refused
 from handfast.lab.gateway_process import GatewayProcess
 from handfast.pki.authorities import load_certificates
 from handfast.state import StateDir
@@ -175,6 +176,41 @@ def test_idevid_is_of_the_factory_ca_and_of_the_key_on_the_board(
     certificate.verify_directly_issued_by(load_certificates(served[0])["factory"])
     assert certificate.public_key() == x509.load_der_x509_csr(request).public_key()
     assert hashlib.sha256(bytes.fromhex(der.strip())).hexdigest() == done.idevid_sha256
+
+
+def test_radio_is_on_before_the_first_key_is_made(
+    board: SimulatedBoard, provisioned: Callable[..., Provisioned]
+) -> None:
+    fit_radio(board)
+    provisioned(start=False)
+    with SerialLink.open(board.serial_url) as link:
+        held = (link.read_file("/radio") or b"").decode().split()
+    assert "config.json" in held
+    assert "idevid" not in held
+
+
+def test_board_that_is_refused_goes_on_calling(
+    board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
+) -> None:
+    name = provisioned(start=False).device_id
+    run_until_first_telemetry(board)
+    gateway.suspend(name)
+    with pytest.raises(Refused, match="device resume"):
+        provisioned()
+    gateway.resume(name)
+    with SerialLink.open(board.serial_url) as link, link.console() as console:
+        console.wait_for_event("telemetry", APPLICATION_S)
+
+
+def test_token_of_another_time_is_replaced(
+    board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
+) -> None:
+    name = provisioned(start=False).device_id
+    gateway.create_token(name, lifetime_s=3600)  # unused, but not the one that the board holds
+    with SerialLink.open(board.serial_url) as link:
+        link.push({"/mtls/secret.json": b'{"token": "of another time"}'})
+    assert provisioned(start=False).token_given
+    assert "by=token" in run_until_first_telemetry(board)
 
 
 def test_new_name_gives_a_new_identity(

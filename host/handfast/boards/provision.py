@@ -14,8 +14,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ _IDENTITY_FILES = ("/mtls/current", "/mtls/slot-a", "/mtls/slot-b", "/mtls/idevi
 _SEED_BYTES = 32
 _KEY_TIMEOUT_S = 120.0  # a key and a CSR take an RP2040 a second; a busy emulator much longer
 _HARDWARE_ID_TAIL = 8
+_RESTART_S = 3.0  # of a board that something is wrong with already
 _LIVE = ("pending", "current", "superseded")
 
 # (what is being done, how much of it is done: 0 to 1)
@@ -118,7 +119,7 @@ def provision(
         validate_device_id(device_id)
     trust = gateway.trust()
     tell("connect to the board", 0)
-    with closing(SerialLink.open(board_url, capture=capture)) as link:
+    with closing(SerialLink.open(board_url, capture=capture)) as link, _runs_again(link, start):
         link.soft_reset()
         facts = identify(link)
         _require_wifi(link, facts, networks)
@@ -139,7 +140,7 @@ def provision(
         identity, issued = _ensure_idevid(link, gateway, registered, holds)
         enrolled = _keep_live_leaves(link, registered, holds)
         tell("hand over the token", 0)
-        give = token and not enrolled and not (holds.token and _has_unused_token(registered))
+        give = token and not enrolled and holds.token not in _usable_tokens(registered)
         made = gateway.create_token(named, lifetime_s=token_lifetime_s)["token"] if give else None
         if made or networks is not None:
             _write_secrets(link, made, networks)
@@ -158,6 +159,18 @@ def provision(
         enrolled=enrolled,
         seconds=time.monotonic() - started,
     )
+
+
+@contextmanager
+def _runs_again(link: SerialLink, start: bool) -> Iterator[None]:
+    """Whatever goes wrong, let the application go on that was stopped for it."""
+    try:
+        yield
+    except BaseException:
+        if start:
+            with suppress(BoardProblem):
+                link.soft_reset(run_main=True, timeout_s=_RESTART_S)
+        raise
 
 
 # What it is called
@@ -264,11 +277,14 @@ def _copy(link: SerialLink, config: bytes, trust: Mapping[str, Any], tell: Progr
 
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """What the board holds: SHA-256 of certificates by place ("idevid", "a", "b")."""
+    """What the board holds.
+
+    SHA-256 of certificates by place ("idevid", "a", "b"), and of its token, if it has one.
+    """
 
     certificates: Mapping[str, str]
     seed: bool
-    token: bool
+    token: str | None
 
 
 def _holdings(link: SerialLink) -> _Holdings:
@@ -280,8 +296,10 @@ def _holdings(link: SerialLink) -> _Holdings:
         " _i = _s.identity(_n)\n"
         " if _i is not None and _i.cert_der:\n"
         "  _r[_n] = _x(_h(_i.cert_der).digest()).decode()\n"
-        "try:\n _t = _s.token() is not None\n"
-        "except Exception:\n _t = False\n"  # a damaged file of secrets is replaced
+        "try:\n"
+        " _t = _s.token()\n"
+        " _t = _t and _x(_h(_t.encode()).digest()).decode()\n"
+        "except Exception:\n _t = None\n"  # a damaged file of secrets is replaced
         "print(repr((_r, _s.has_seed(), _t)))\n"
         "del _S, _h, _x, _s, _r, _n, _i, _t",
     )
@@ -356,9 +374,14 @@ def _forget_identity(link: SerialLink, paths: tuple[str, ...]) -> None:
 # What the board is told in confidence
 
 
-def _has_unused_token(registered: Mapping[str, Any]) -> bool:
+def _usable_tokens(registered: Mapping[str, Any]) -> set[str]:
+    """Return the SHA-256 of each token that no key has been bound to, and that is not over."""
     now = time.time()
-    return any(token["used"] is None and token["expires"] > now for token in registered["tokens"])
+    return {
+        token["sha256"]
+        for token in registered["tokens"]
+        if not token["bound"] and token["expires"] > now
+    }
 
 
 def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, str] | None) -> None:

@@ -217,6 +217,7 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
         ],
         "tokens": [
             {
+                "sha256": row.token_sha256.hex(),
                 "created": row.created,
                 "expires": row.expires,
                 "bound": row.spki_sha256 is not None,
