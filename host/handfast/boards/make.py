@@ -13,7 +13,7 @@ from pathlib import Path
 
 # Reads the process group to guard, then waits: "done", or the end of the file when the builder has
 # died, in which case the group has to go too. A process of its own, since a builder that is killed
-# with SIGKILL can do nothing itself. (POSIX: a negative id needs -s and -- to be one in every shell.)
+# with SIGKILL can do nothing itself. (In dash, -- is only read as such behind -s.)
 _WATCHMAN = 'read -r group && { read -r done || kill -s KILL -- "-$group"; }'
 
 # Of the environment only what a compiler needs: a MAKEFLAGS or CFLAGS of the caller's is not ours.

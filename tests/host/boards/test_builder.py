@@ -172,8 +172,9 @@ def test_an_interrupted_builder_leaves_no_process_and_no_half_build(
 def test_a_make_that_writes_nothing_ends_with_its_killed_builder(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("all:\n\t@echo begun\n\t@sleep 600\n")
     script = (
-        "import pathlib, sys\nfrom handfast.boards.make import Make\n"
-        f"Make(pathlib.Path({str(tmp_path)!r}), progress=lambda line: print(line, flush=True)).run()"
+        "import pathlib\nfrom handfast.boards.make import Make\n"
+        f"make = Make(pathlib.Path({str(tmp_path)!r}), progress=lambda l: print(l, flush=True))\n"
+        "make.run()"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as builder:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handfast.lab.demo.keysearch import disguises, find_leaks, keys_in_flash, plant
+from handfast.lab.demo.keysearch import KeyRing, disguises, find_leaks, keys_in_flash, plant
 
 SECRET = bytes(range(100, 132))
 
@@ -83,3 +83,17 @@ def test_a_key_never_shows_in_its_repr() -> None:
     key = keys_in_flash(sec1(ec.generate_private_key(ec.SECP256R1())))[0]
     assert key.scalar.hex() not in repr(key)
     assert repr(key.scalar) not in repr(key)
+
+
+def test_a_key_that_was_erased_is_still_looked_for(tmp_path: Path) -> None:
+    image, ring = tmp_path / "flash.img", KeyRing()
+    first, second = (sec1(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+    for content in (first, b"\xff" * len(first), second + bytes(40) + sec1_of_no_key()):
+        image.write_bytes(content)
+        ring.look([image])
+    assert ring.secrets() == [first[7:39], second[7:39]]
+
+
+def sec1_of_no_key() -> bytes:
+    """What looks like one, with a scalar that is no number below the order."""
+    return b"\x30\x31\x02\x01\x01\x04\x20" + b"\xff" * 32

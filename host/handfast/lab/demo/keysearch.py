@@ -35,8 +35,29 @@ def keys_in_flash(image: bytes) -> list[FlashKey]:
     The raw image is searched, not the filesystem: littlefs writes each copy of a file to a fresh
     block, so keys that no file holds any more are found as well.
     """
-    scalars = dict.fromkeys(match.group(1) for match in _EC_PRIVATE_KEY.finditer(image))
-    return [FlashKey(scalar, spki) for scalar in scalars if (spki := _spki(scalar))]
+    return [FlashKey(scalar, spki) for scalar in _scalars(image) if (spki := _spki(scalar))]
+
+
+def _scalars(image: bytes) -> Iterable[bytes]:
+    return dict.fromkeys(match.group(1) for match in _EC_PRIVATE_KEY.finditer(image))
+
+
+class KeyRing:
+    """Every private key seen in flash images so far, those erased since included."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, bool] = {}
+
+    def look(self, images: Iterable[Path]) -> None:
+        """Take up what stands in the images now."""
+        for image in images:
+            for scalar in _scalars(image.read_bytes()):
+                if scalar not in self._seen:
+                    self._seen[scalar] = _spki(scalar) is not None
+
+    def secrets(self) -> list[bytes]:
+        """Return the 32-byte scalars."""
+        return [scalar for scalar, is_key in self._seen.items() if is_key]
 
 
 def _spki(scalar: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from handfast.errors import EnvironmentProblem, UsageError
 from handfast.lab.demo import checks
 from handfast.lab.demo.acts import ACTS
 from handfast.lab.demo.fleet import DemoBoard
+from handfast.lab.demo.keysearch import KeyRing
 from handfast.lab.demo.live import Screen
 from handfast.lab.demo.performance import Performance
 from handfast.lab.demo.report import Figure, Report, spread
@@ -35,6 +36,7 @@ _OVERLAP_S = 2
 _LIFETIME_PER_BOARD_S = 1
 _LEAST_LIFETIME_S = 15
 _SHOW_EVERY_S = 0.25
+_LOOK_EVERY_S = 2.0
 # Beyond the lives that the renewals take: enrolment, slow machines, many boards on two cores.
 _GRACE_S = 90.0
 _GRACE_PER_BOARD_S = 2.0
@@ -128,6 +130,8 @@ class _Stage:
         self.report = Report()
         self.boards: list[DemoBoard] = []
         self.scene = _scene(options, folder)
+        self.keys = KeyRing()
+        self._looked = float("-inf")
         self.started = time.monotonic()
 
     def set_up(self, stack: ExitStack) -> None:
@@ -160,6 +164,7 @@ class _Stage:
         deadline = time.monotonic() + self._longest_s()
         with self.screen.boards("Boards call, renew, and go on calling") as show:
             while time.monotonic() < deadline:
+                self._look_for_keys()
                 show([board.row() for board in self.boards], performance.rows())
                 if not swapped.checks and all(board.renewals() for board in self.boards):
                     with swapped.check("rotation: the gateway's own leaf is swapped live") as seen:
@@ -170,6 +175,12 @@ class _Stage:
         self._judge_boards(swapped)
         for report in performance.reports():
             self.report.absorb(report)
+
+    def _look_for_keys(self) -> None:
+        """Take note of every key that is on a board now, now and then: flash is erased again."""
+        if time.monotonic() - self._looked >= _LOOK_EVERY_S:
+            self.keys.look(self.scene.folder.glob("*/flash.img"))
+            self._looked = time.monotonic()
 
     def _longest_s(self) -> float:
         lives_s = self.scene.lifetime_s * (_LEAST_RENEWALS + 1)
@@ -198,8 +209,10 @@ class _Stage:
         with report.check("private keys: never left their boards") as seen:
             scratch = scene.folder / "planted"
             scratch.mkdir()
-            files = sorted(scene.state.root.rglob("*")) + [board.capture for board in boards]
-            seen.append(checks.keys_stayed_on_their_boards(boards, files, scratch))
+            self.keys.look(scene.folder.glob("*/flash.img"))
+            captures = scene.folder.glob("*/serial.capture")
+            files = sorted([*scene.state.root.rglob("*"), *captures])
+            seen.append(checks.keys_stayed_on_their_boards(self.keys.secrets(), files, scratch))
         report.totals["seconds"] = round(time.monotonic() - self.started, 1)
 
 
