@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,3 +127,19 @@ def test_help_names_every_group_without_loading_it() -> None:
     assert done.returncode == 0, done.stderr
     for group in ("ca", "gateway", "device", "token", "sim", "provision", "demo"):
         assert f"\n  {group} " in done.stdout
+
+
+def test_an_interrupt_while_the_command_line_is_imported_ends_like_any_other(
+    tmp_path: Path,
+) -> None:
+    # The first thing that handfast.cli imports from outside is click: be it slow, and interrupted.
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "handfast", "--version"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "handfast: interrupted\n")

@@ -55,9 +55,6 @@ def main() -> None:
     except click.Abort:
         click.echo("handfast: interrupted", err=True)
         sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("handfast: interrupted", err=True)
-        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
