@@ -75,9 +75,8 @@ class Agent:
             self._config["api_url"], store, self._identity, timeout_ms, self.clock, self._watch
         )
         store.sweep()
-        for facts in store.slots().values():
-            if facts:
-                self.clock.note_not_before(facts[0])
+        for not_before in store.issued():
+            self.clock.note_not_before(not_before)
 
     def _tell(self, event, *facts):
         if self._on_event is not None:

@@ -291,3 +291,14 @@ class Store:
                     except MTLSError:  # a pair that does not parse or match is a damaged slot
                         facts[name] = None
         return facts
+
+    def issued(self):
+        """Return notBefore of every certificate of ours: no true time is before any of them."""
+        found = [facts[0] for facts in self.slots().values() if facts]
+        idevid = self.identity("idevid")
+        if idevid is not None and idevid.cert_der:
+            try:
+                found.append(idevid.certificate().not_before)
+            except MTLSError:  # a damaged IDevID says nothing of the time
+                pass
+        return found

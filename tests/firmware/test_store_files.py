@@ -70,6 +70,18 @@ def test_a_leaf_counts_only_beside_its_own_key(store):
     assert store.slots() == {"a": tuple(int(t.timestamp()) for t in life), "b": None}
 
 
+def test_every_certificate_of_ours_says_since_when_it_was_issued(store):
+    issued = int((NOW - timedelta(hours=1)).timestamp())
+    assert store.issued() == []
+    store.write_identity("b", *pair())
+    store.write_identity("idevid", *pair())
+    assert store.issued() == [issued, issued]
+    store.write_identity("idevid", b"key", b"\x30\x03abc")
+    assert store.issued() == [issued]
+    store.write_identity("idevid", b"key")
+    assert store.issued() == [issued]
+
+
 def test_the_token_is_forgotten_and_the_rest_stays(store, tmp_path):
     secrets = {"token": "t0ken", "wifi": {"home": "pass"}}
     (tmp_path / "secret.json").write_text(json.dumps(secrets))
