@@ -7,5 +7,6 @@
 #define SIM_TLS_LIKE_IDF        (1)
 #define SIM_HASHLIB_MD5         (1)
 #define SIM_CPU_FREQ_HZ         (160000000)
+#define SIM_TICKS_CPU_HZ        (SIM_CPU_FREQ_HZ)
 #define SIM_UNIQUE_ID_BYTES     (6)
 #define SIM_CAUSE_OF_RESET      (2) // machine.HARD_RESET

@@ -10,11 +10,16 @@
 #include "sim.h"
 
 static int64_t offset_us;
+static int64_t started_ns;
 
-static int64_t us_of(clockid_t clock) {
+static int64_t ns_of(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t us_of(clockid_t clock) {
+    return ns_of(clock) / 1000;
 }
 
 int64_t sim_clock_get_offset_us(void) {
@@ -35,6 +40,16 @@ void sim_clock_set_unix_us(int64_t unix_us) {
 
 void sim_clock_follow_host(void) {
     sim_clock_set_unix_us(us_of(CLOCK_REALTIME));
+}
+
+// time.ticks_cpu(): a counter that begins at 0 with each run of the board, as fast as the board's.
+void sim_clock_start_counter(void) {
+    started_ns = ns_of(CLOCK_MONOTONIC);
+}
+
+mp_uint_t sim_clock_ticks_cpu(void) {
+    int64_t per_us = SIM_TICKS_CPU_HZ / 1000000;
+    return (mp_uint_t)((ns_of(CLOCK_MONOTONIC) - started_ns) * per_us / 1000);
 }
 
 // time.time_ns() and the modification times of files: nanoseconds since the board's epoch.

@@ -148,6 +148,7 @@ static char *const *power_on_arguments(void) {
 // ---- From power-on to reset ----
 
 static void power_on(void) {
+    sim_clock_start_counter();
     sim_power_init(); // before anyone is told that the board runs, and presses a button
     if (sim_options.cause == SIM_POWER_ON) {
         sim_clock_set_unix_us(sim_options.rtc_unix_s * 1000000);

@@ -41,6 +41,7 @@ void sim_clock_set_unix_us(int64_t unix_us);
 int64_t sim_clock_unix_us(void);
 int64_t sim_clock_get_offset_us(void);
 void sim_clock_set_offset_us(int64_t offset_us);
+void sim_clock_start_counter(void);
 
 // uart.c: the serial line.
 void sim_uart_open(void);
