@@ -20,6 +20,7 @@ sim_options_t sim_options = {
     .flash_path = "flash.bin",
     .flash_kb = 1024,
     .heap_kb = 192,
+    .entropy = SIM_ENTROPY_HOST,
     .uart_fd = -1,
     .lifeline_fd = -1,
     .cut_after = -1,
@@ -39,14 +40,15 @@ static const char usage[] =
     "  --uart-fd N          master end of the PTY to talk on; without, one is made\n"
     "  --lifeline-fd N      exit at end-of-file here\n"
     "  --unique-id HEX      what machine.unique_id() gives\n"
+    "  --entropy SOURCE     host, stuck (one octet) or replayed (the same octets each time) (host)\n"
     "  --rtc UNIX           what the clock shows at power-on (the board's epoch)\n"
     "  --cut-after N        cut the power in the middle of flash operation N + 1\n"
     "\n"
     "The path of the PTY is printed when the board runs. SIGHUP is its reset button, SIGUSR1 a\n"
     "power cycle.\n";
 
-enum { FLASH = 1000, FLASH_KB, HEAP_KB, UART_FD, LIFELINE_FD, UNIQUE_ID, RTC, CUT_AFTER,
-    ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
+enum { FLASH = 1000, FLASH_KB, HEAP_KB, UART_FD, LIFELINE_FD, UNIQUE_ID, ENTROPY, RTC,
+    CUT_AFTER, ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
 
 static const struct option long_options[] = {
     { "board", no_argument, NULL, 0 },
@@ -56,6 +58,7 @@ static const struct option long_options[] = {
     { "uart-fd", required_argument, NULL, UART_FD },
     { "lifeline-fd", required_argument, NULL, LIFELINE_FD },
     { "unique-id", required_argument, NULL, UNIQUE_ID },
+    { "entropy", required_argument, NULL, ENTROPY },
     { "rtc", required_argument, NULL, RTC },
     { "cut-after", required_argument, NULL, CUT_AFTER },
     // Given by one run of the board to the next, see power.c.
@@ -66,7 +69,7 @@ static const struct option long_options[] = {
     { NULL, 0, NULL, 0 },
 };
 
-static void bad_option(void) {
+static __attribute__((noreturn)) void bad_option(void) {
     fputs(usage, stderr);
     exit(SIM_EXIT_CANNOT_RUN);
 }
@@ -80,6 +83,15 @@ static long long number(const char *text) {
     return value;
 }
 
+static sim_entropy_t entropy_source(const char *name) {
+    for (sim_entropy_t source = 0; source < SIM_ENTROPY_SOURCES; source++) {
+        if (strcmp(name, sim_entropy_names[source]) == 0) {
+            return source;
+        }
+    }
+    bad_option();
+}
+
 static void set_option(int option, const char *value) {
     switch (option) {
         case 0: break;
@@ -89,6 +101,7 @@ static void set_option(int option, const char *value) {
         case UART_FD: sim_options.uart_fd = (int)number(value); break;
         case LIFELINE_FD: sim_options.lifeline_fd = (int)number(value); break;
         case UNIQUE_ID: sim_options.unique_id = value; break;
+        case ENTROPY: sim_options.entropy = entropy_source(value); break;
         case RTC: sim_options.rtc_unix_s = number(value); break;
         case CUT_AFTER: sim_options.cut_after = (long)number(value); break;
         case ANNOUNCED: sim_options.announced = true; break;
@@ -112,7 +125,7 @@ static void parse(int argc, char **argv) {
 
 // ---- The next power-on ----
 
-#define NEXT_ARGUMENTS (20)
+#define NEXT_ARGUMENTS (24)
 
 // The arguments with which the power comes back: this run's, on the same serial line, without
 // what holds for one run only.
@@ -129,6 +142,8 @@ static char *const *power_on_arguments(void) {
     argv[n++] = "--announced";
     argv[n++] = "--flash";
     argv[n++] = (char *)sim_options.flash_path;
+    argv[n++] = "--entropy";
+    argv[n++] = (char *)sim_entropy_names[sim_options.entropy];
     PASS("--flash-kb", "%ld", sim_options.flash_kb)
     PASS("--heap-kb", "%ld", sim_options.heap_kb)
     PASS("--uart-fd", "%d", sim_options.uart_fd)

@@ -20,7 +20,7 @@ SHARED_SRC_C_EXTRA += runtime/pyexec.c
 SIM_WRAP = main \
 	mp_hal_set_interrupt_char mp_hal_stdin_rx_chr mp_hal_stdout_tx_strn mp_hal_stdout_tx_strn_cooked \
 	mp_sys_stdin_obj mp_sys_stdout_obj mp_sys_stderr_obj \
-	mp_type_vfs_posix
+	mp_hal_get_random mp_type_vfs_posix
 LDFLAGS_EXTRA += $(foreach symbol,$(SIM_WRAP),-Wl,--wrap=$(symbol)) -lpthread
 
 MICROPY_PY_BTREE = 0

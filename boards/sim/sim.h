@@ -17,12 +17,19 @@
 
 typedef enum { SIM_POWER_ON = 1 } sim_cause_t;
 
+// Where random octets come from: the host, one octet over and over, or one stream that every board
+// gives again from each power-on and reset.
+typedef enum {
+    SIM_ENTROPY_HOST, SIM_ENTROPY_STUCK, SIM_ENTROPY_REPLAYED, SIM_ENTROPY_SOURCES
+} sim_entropy_t;
+
 typedef struct {
     bool board;             // false: the plain interpreter
     const char *flash_path;
     long flash_kb;
     long heap_kb;
     const char *unique_id;  // hexadecimal, or NULL
+    sim_entropy_t entropy;
     int uart_fd;            // a PTY's master end, or -1: make one
     bool announced;         // the line's path has been printed
     bool uart_is_ours;      // made by this process: nobody else can keep its path alive
@@ -42,6 +49,9 @@ int64_t sim_clock_unix_us(void);
 int64_t sim_clock_get_offset_us(void);
 void sim_clock_set_offset_us(int64_t offset_us);
 void sim_clock_start_counter(void);
+
+// entropy.c: the random source.
+extern const char *const sim_entropy_names[SIM_ENTROPY_SOURCES]; // as --entropy takes them
 
 // uart.c: the serial line.
 void sim_uart_open(void);

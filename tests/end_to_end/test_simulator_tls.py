@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import ssl
 import threading
@@ -12,65 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from simulator_support import Repl
+from tls_support import SERVER_NAME, WITHIN_LIFE, Credential, self_signed
 
 from handfast.boards.simulator import SimulatedBoard
 
 PROFILES = ("sim-pico-w", "sim-esp32")
-NOT_BEFORE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-NOT_AFTER = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     port: int
-    certificate: x509.Certificate
-
-    def der(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.DER)
-
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def self_signed(folder: Path) -> tuple[x509.Certificate, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOT_BEFORE)
-        .not_valid_after(NOT_AFTER)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("server.test")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return certificate, pem
+    credential: Credential
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    certificate, pem = self_signed(tmp_path_factory.mktemp("server"))
+    credential = self_signed()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context.load_cert_chain(credential.write(tmp_path_factory.mktemp("server")))
     with socket.create_server(("127.0.0.1", 0)) as listener, _answering(listener, context):
-        yield Server(port=listener.getsockname()[1], certificate=certificate)
+        yield Server(port=listener.getsockname()[1], credential=credential)
 
 
 @contextmanager
@@ -97,7 +58,7 @@ def _answering(listener: socket.socket, context: ssl.SSLContext) -> Iterator[Non
         thread.join(10)
 
 
-def talk(server: Server, anchor: bytes, name: str = "server.test") -> str:
+def talk(server: Server, anchor: bytes, name: str = SERVER_NAME) -> str:
     """Code that says who it is over TLS and prints the answer, or the error."""
     return f"""
 import gc, socket, tls
@@ -124,24 +85,23 @@ except (OSError, ValueError) as error:
 @pytest.fixture(params=PROFILES)
 def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
     with SimulatedBoard(request.param, directory=tmp_path) as board:
-        board.power_on(rtc=int((NOT_BEFORE + datetime.timedelta(days=30)).timestamp()))
+        board.power_on(rtc=WITHIN_LIFE)
         yield board
 
 
 def test_a_handshake_with_a_trusted_server_works(board: SimulatedBoard, server: Server) -> None:
     with Repl(board.serial_url) as repl:
-        assert repl.exec(talk(server, server.der())) == "b'hello board'"
+        assert repl.exec(talk(server, server.credential.der())) == "b'hello board'"
 
 
 def test_another_host_name_is_refused(board: SimulatedBoard, server: Server) -> None:
     with Repl(board.serial_url) as repl:
-        assert "does not match" in repl.exec(talk(server, server.der(), "other.test"))
+        assert "does not match" in repl.exec(talk(server, server.credential.der(), "other.test"))
 
 
-def test_another_anchor_is_refused(board: SimulatedBoard, server: Server, tmp_path: Path) -> None:
-    other, _ = self_signed(tmp_path)
+def test_another_anchor_is_refused(board: SimulatedBoard, server: Server) -> None:
     with Repl(board.serial_url) as repl:
-        answer = repl.exec(talk(server, other.public_bytes(serialization.Encoding.DER)))
+        answer = repl.exec(talk(server, self_signed().der()))
     assert "not correctly signed" in answer
 
 
@@ -149,14 +109,14 @@ def test_mbedtls_asks_the_boards_clock(board: SimulatedBoard, server: Server) ->
     with Repl(board.serial_url) as repl:
         for year, expected in ((2025, "starts in the future"), (2028, "expired"), (2026, "hello")):
             repl.exec(f"import machine; machine.RTC().datetime(({year}, 6, 1, 0, 0, 0, 0, 0))")
-            assert expected in repl.exec(talk(server, server.der()))
+            assert expected in repl.exec(talk(server, server.credential.der()))
 
 
 def test_pem_is_taken_where_the_board_takes_it(board: SimulatedBoard, server: Server) -> None:
     tls = board.definition.tls
     assert tls is not None
     with Repl(board.serial_url) as repl:
-        answer = repl.exec(talk(server, server.pem()))
+        answer = repl.exec(talk(server, server.credential.pem()))
     assert ("hello" in answer) == ("pem" in tls.certificate_formats), answer
 
 
@@ -164,7 +124,7 @@ def test_tls_memory_is_where_the_board_has_it(board: SimulatedBoard, server: Ser
     tls = board.definition.tls
     assert tls is not None
     with Repl(board.serial_url) as repl:
-        repl.exec(talk(server, server.der()))
+        repl.exec(talk(server, server.credential.der()))
         used = int(repl.exec("gc.collect(); print(used - gc.mem_alloc())"))
     assert (used > 15_000) == (tls.heap == "gc"), used
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from handfast.boards.builder import build_simulator
 from handfast.boards.simulator import (
+    Entropy,
     announced_line,
     board_arguments,
     last_line,
@@ -76,6 +77,7 @@ def start_detached(
     name: str | None = None,
     flash_image: Path | None = None,
     micropython: str | None = None,
+    entropy: Entropy = "host",
     progress: Progress = lambda _: None,
 ) -> DetachedBoard:
     """Start a board that outlives this process.
@@ -86,6 +88,7 @@ def start_detached(
         flash_image: its flash chip; kept in the state folder by default, so that a board of the
             same name finds its files again.
         micropython: the MicroPython version; the profile's own by default.
+        entropy: what its random source gives, power cycles included.
         progress: is told what goes on while the simulator is built.
 
     Raises:
@@ -104,7 +107,10 @@ def start_detached(
         name = name or _free_name(profile, taken)
         image = (flash_image or folder / f"{name}.img").absolute()
         arguments = board_arguments(
-            definition, flash_image=image, unique_id=unique_id_of(definition, name)
+            definition,
+            flash_image=image,
+            unique_id=unique_id_of(definition, name),
+            entropy=entropy,
         )
         log = folder / f"{name}.log"
         process = _spawn(program, arguments, log)

@@ -25,7 +25,7 @@ from handfast.boards.sources import Progress
 from handfast.errors import BoardProblem, UsageError
 
 # What the board's random source gives, to Python and to mbedTLS: the host's randomness, one octet
-# over and over, or the same plausible octets on every board after every power-on.
+# over and over, or the same plausible octets on every board from each power-on and reset.
 Entropy = Literal["host", "stuck", "replayed"]
 
 _EXIT_POWER_CUT = 86  # boards/sim/sim.h
@@ -90,7 +90,8 @@ class SimulatedBoard:
         micropython: the MicroPython version; the profile's own by default.
         heap_kb: size of MicroPython's heap; the profile's own by default.
         unique_id: what ``machine.unique_id()`` gives; from the name by default.
-        entropy: what the random source gives, to Python and to mbedTLS.
+        entropy: what the random source gives, to Python and to mbedTLS; the attribute of that name
+            may be changed, and counts from the next power-on.
         progress: is told what goes on while the simulator is built.
     """
 
@@ -113,8 +114,8 @@ class SimulatedBoard:
         self.flash_image = directory / "flash.img"
         self.log = directory / "board.log"
         self.unique_id = unique_id or unique_id_of(self.definition, self.name)
+        self.entropy: Entropy = entropy
         self._heap_kb = heap_kb
-        self._entropy = entropy
         self._rtc: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
@@ -173,7 +174,7 @@ class SimulatedBoard:
             heap_kb=self._heap_kb,
             rtc=self._rtc,
             cut_after=cut_after,
-            entropy=self._entropy,
+            entropy=self.entropy,
         )
         arguments += ["--uart-fd", str(self._master), "--lifeline-fd", str(lifeline)]
         with self.log.open("ab") as log:

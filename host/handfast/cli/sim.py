@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from handfast.boards import detached
 from handfast.boards.definition import list_boards
+from handfast.boards.simulator import Entropy
 from handfast.errors import UsageError
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -34,9 +36,21 @@ def command() -> None:
     help="The file that is its flash chip (default: kept under the board's name).",
 )
 @click.option("--micropython", metavar="VERSION", help="MicroPython's version.")
+@click.option(
+    "--entropy",
+    type=click.Choice(get_args(Entropy)),
+    default="host",
+    show_default=True,
+    help="Its random source: sound, one octet over and over, or the same octets each time.",
+)
 @_json
 def start(
-    profile: str, name: str | None, flash_image: Path | None, micropython: str | None, as_json: bool
+    profile: str,
+    name: str | None,
+    flash_image: Path | None,
+    micropython: str | None,
+    entropy: Entropy,
+    as_json: bool,
 ) -> None:
     """Start a simulated board and leave it running; prints the path of its serial line."""
     with Console(stderr=True).status(f"starting {profile}") as status:
@@ -45,6 +59,7 @@ def start(
             name=name,
             flash_image=flash_image,
             micropython=micropython,
+            entropy=entropy,
             progress=status.update,
         )
     click.echo(json.dumps(asdict(board)) if as_json else board.serial_url)

@@ -110,6 +110,14 @@ def test_power_cycle_keeps_the_line_and_loses_ram(sim: Sim) -> None:
     assert evaluate(url, code) == "1970 False"
 
 
+def test_a_board_keeps_its_random_source_over_power_cycles(sim: Sim) -> None:
+    url = sim("start", "--name", "b", "--entropy", "stuck")[1]["serial_url"]
+    stuck = "import os; print(len(set(os.urandom(64))))"
+    assert evaluate(url, stuck) == "1"
+    sim("power-cycle", "b")
+    assert evaluate(url, stuck) == "1"
+
+
 def test_a_board_whose_power_is_cut_comes_back_by_a_power_cycle(sim: Sim) -> None:
     url = sim("start", "--name", "b")[1]["serial_url"]
     command = [sys.executable, "-m", "mpremote", "connect", url, "resume", "exec", "--no-follow"]
@@ -147,6 +155,7 @@ def test_a_record_of_another_process_with_the_same_number_is_not_believed(
     [
         (("start", "--board", "nothing"), 2, "there is no board 'nothing'"),
         (("start", "--name", "../x"), 2, "not usable as a name"),
+        (("start", "--entropy", "dice"), 2, "'host', 'stuck', 'replayed'"),
         (("start", "--micropython", "9.9"), 3, "no source is pinned for micropython 9.9"),
         (("stop",), 2, "give the name of a board, or --all"),
         (("stop", "nobody"), 6, "no simulated board called nobody"),
