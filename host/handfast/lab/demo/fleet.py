@@ -47,6 +47,12 @@ class DemoBoard:
         self.board.power_on()
         with self._open() as link:
             self.woke_at = float(link.exec("import time\nprint(time.time())"))
+        self.provision(gateway)
+        self.link = self._open()
+        self.listening = self.link.start_application()
+
+    def provision(self, gateway: AdminClient) -> None:
+        """Provision the board, which is on; its application does not run yet."""
         self.provisioned = provision(
             self.board.serial_url,
             gateway=gateway,
@@ -55,8 +61,6 @@ class DemoBoard:
             start=False,
             capture=self.capture,
         )
-        self.link = self._open()
-        self.listening = self.link.start_application()
 
     def _open(self) -> SerialLink:
         return SerialLink.open(self.board.serial_url, capture=self.capture)

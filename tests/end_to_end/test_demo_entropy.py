@@ -1,0 +1,109 @@
+"""The demo's act about bad randomness: holds on the real firmware, fails on broken ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from handfast.boards import provision
+from handfast.lab.demo.entropy import entropy
+from handfast.lab.demo.report import Check, Report
+from handfast.lab.demo.scene import Scene
+from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.resources import firmware_dir
+from support_pki import PASSPHRASE, TRUST_DOMAIN, make_state
+
+TWINS = "entropy: twins with replayed randomness make different keys"
+STUCK = "entropy: a stuck source means no TLS at all"
+LIFETIME_S, OVERLAP_S = 3600, 300
+
+Break = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """An empty stage with a running gateway; the parameter, if any, is the boards' profile."""
+    folder = tmp_path / "boards"
+    folder.mkdir()
+    state = make_state(tmp_path)
+    options = GatewayOptions(device_lifetime_s=LIFETIME_S, overlap_s=OVERLAP_S)
+    with GatewayProcess(state, PASSPHRASE, options) as gateway:
+        scene = Scene(
+            profile=getattr(request, "param", "sim-pico-w"),
+            lifetime_s=LIFETIME_S,
+            overlap_s=OVERLAP_S,
+            trust_domain=TRUST_DOMAIN,
+            folder=folder,
+            passphrase=PASSPHRASE,
+            state=state,
+            gateway=gateway,
+        )
+        with closing(scene):
+            yield scene
+
+
+@pytest.fixture
+def break_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Break:
+    """Let boards be provisioned with a firmware in which one text is replaced."""
+    broken = tmp_path / "firmware"
+    shutil.copytree(firmware_dir(), broken)
+    monkeypatch.setattr(provision, "firmware_dir", lambda: broken)
+
+    def replace(name: str, good: str, bad: str) -> None:
+        path = broken / name
+        text = path.read_text()
+        assert text.count(good) == 1, f"{name} has changed: choose another place to break"
+        path.write_text(text.replace(good, bad))
+
+    return replace
+
+
+def play(scene: Scene) -> dict[str, Check]:
+    """Play the act alone and return its checks by name."""
+    report = Report()
+    entropy(scene, report, lambda _: None)
+    checks = {check.name: check for check in report.checks}
+    assert set(checks) == {TWINS, STUCK}
+    return checks
+
+
+@pytest.mark.parametrize("scene", ["sim-pico-w", "sim-esp32"], indirect=True)
+def test_both_promises_hold(scene: Scene) -> None:
+    for check in play(scene).values():
+        assert check.passed, check.detail
+
+
+def test_a_generator_that_trusts_urandom_alone_is_found_out(
+    scene: Scene, break_firmware: Break
+) -> None:
+    break_firmware(
+        "mtls/drbg.py",
+        'HmacDrbg(sample + _jitter() + seed, b"handfast mtls" + _unique_id())',
+        'HmacDrbg(sample + seed, b"handfast mtls")',
+    )
+    checks = play(scene)
+    assert not checks[TWINS].passed
+    assert "made the same key" in checks[TWINS].detail
+    assert checks[STUCK].passed, checks[STUCK].detail
+
+
+def test_a_generator_without_jitter_is_found_out_by_the_twin_with_the_same_chip_id(
+    scene: Scene, break_firmware: Break
+) -> None:
+    break_firmware("mtls/drbg.py", "sample + _jitter() + seed", "sample + seed")
+    check = play(scene)[TWINS]
+    assert not check.passed
+    assert "made the same key" in check.detail
+
+
+def test_a_board_without_a_health_test_is_found_out(scene: Scene, break_firmware: Break) -> None:
+    start = '    sample = b"".join([source(32) for _ in range(_SAMPLE // 32)])\n'
+    break_firmware("mtls/drbg.py", start, start + "    return sample\n")
+    checks = play(scene)
+    assert checks[TWINS].passed, checks[TWINS].detail
+    assert not checks[STUCK].passed
+    assert "it connected" in checks[STUCK].detail
