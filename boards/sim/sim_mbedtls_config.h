@@ -23,6 +23,8 @@ time_t sim_clock_mbedtls_time(time_t *timer);
 #define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_X509_CRL_PARSE_C
 #define MBEDTLS_SSL_ALPN
+#define MBEDTLS_ECDSA_DETERMINISTIC
+#define MBEDTLS_HMAC_DRBG_C
 #endif
 
 #include "extmod/mbedtls/mbedtls_config_common.h"
