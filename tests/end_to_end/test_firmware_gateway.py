@@ -16,7 +16,6 @@ from firmware_rig import DEADLINE_S, Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
-from handfast.resources import firmware_dir
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"
@@ -245,14 +244,8 @@ def test_ctrl_c_ends_the_application_at_the_repl(rig: Rig) -> None:
 
 
 def test_stuck_entropy_stops_the_board_before_any_tls(rig: Rig) -> None:
-    main = (
-        "import mtls.drbg as drbg\n"
-        "real = drbg.health_check\n"
-        "drbg.health_check = lambda source=None: real(bytes)\n"  # bytes(n): n zeros
-        "exec(open('/app.py').read())\n"
-    )
-    application = (firmware_dir() / "app/main.py").read_bytes()
-    rig.provision(files={"/app.py": application, "/main.py": main.encode()})
+    rig.provision()
+    rig.board.entropy = "stuck"
     rig.start()
     assert rig.event("error").fields["kind"] == "EntropyError"
     assert not rig.console.events("enrolled")

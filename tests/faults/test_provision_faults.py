@@ -270,6 +270,18 @@ def test_damaged_identity_on_the_board_is_made_anew(
         assert len(link.read_file(f"/mtls/{name}") or b"") >= 32
 
 
+def test_board_with_a_stuck_random_source_gets_no_identity(
+    board: SimulatedBoard, gateway: AdminClient
+) -> None:
+    board.entropy = "stuck"
+    board.power_cycle()
+    with pytest.raises(DeviceError, match="EntropyError") as raised:
+        provision(board.serial_url, gateway=gateway, start=False)
+    assert raised.value.exit_code == 6
+    with SerialLink.open(board.serial_url) as link:
+        assert not link.exec("import os; print('idevid' in os.listdir('/mtls') or '', end='')")
+
+
 def test_interrupted_command_says_so_and_leaves_the_port_free(
     board: SimulatedBoard, served: tuple[StateDir, GatewayProcess]
 ) -> None:
