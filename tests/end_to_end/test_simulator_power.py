@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -395,3 +397,22 @@ def test_a_board_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         assert Path(f"/proc/{pid}").exists()
         harness.kill()
         wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the board to end", 5)
+
+
+def test_a_board_may_be_closed_while_another_thread_switches_it(tmp_path: Path) -> None:
+    for number in range(20):
+        board = SimulatedBoard(directory=tmp_path / str(number))
+        switching = threading.Thread(target=_switch_until_closed, args=(board,))
+        switching.start()
+        time.sleep(number / 1000)  # each time at another moment of power_on or power_off
+        board.close()
+        switching.join(20)
+        assert not switching.is_alive()
+        assert not board.is_running
+
+
+def _switch_until_closed(board: SimulatedBoard) -> None:
+    with suppress(BoardProblem):  # it is unplugged; any other error fails the test
+        while True:
+            board.power_on()
+            board.power_off()

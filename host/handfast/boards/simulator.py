@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import termios
+import threading
 import tty
 from contextlib import suppress
 from pathlib import Path
@@ -119,6 +120,7 @@ class SimulatedBoard:
         self._rtc: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
+        self._switch = threading.RLock()  # of the power, which close() may take from another thread
         self._master, self._client = _open_line()
         self.serial_url = os.ttyname(self._client)
 
@@ -150,21 +152,22 @@ class SimulatedBoard:
         Raises:
             BoardProblem: it already runs, its line is unplugged, or it could not start.
         """
-        if self.is_running:
-            raise BoardProblem(f"board {self.name} is already switched on")
-        if self._master < 0:
-            raise BoardProblem(f"board {self.name} is unplugged: its serial line is closed")
-        if rtc is not None:
-            self._rtc = rtc
-        self.power_off()  # what a run that ended by itself has left
-        # What a client sent while the power was off went nowhere.
-        termios.tcflush(self._master, termios.TCIFLUSH)
-        alive, self._lifeline = os.pipe()
-        try:
-            self._process = self._spawn(alive, cut_after)
-        finally:
-            os.close(alive)
-        self._wait_until_started()
+        with self._switch:
+            if self.is_running:
+                raise BoardProblem(f"board {self.name} is already switched on")
+            if self._master < 0:
+                raise BoardProblem(f"board {self.name} is unplugged: its serial line is closed")
+            if rtc is not None:
+                self._rtc = rtc
+            self.power_off()  # what a run that ended by itself has left
+            # What a client sent while the power was off went nowhere.
+            termios.tcflush(self._master, termios.TCIFLUSH)
+            alive, self._lifeline = os.pipe()
+            try:
+                self._process = self._spawn(alive, cut_after)
+            finally:
+                os.close(alive)
+            self._wait_until_started()
 
     def _spawn(self, lifeline: int, cut_after: int | None) -> subprocess.Popen[bytes]:
         arguments = board_arguments(
@@ -198,12 +201,13 @@ class SimulatedBoard:
 
     def power_off(self) -> None:
         """Switch the power off, at once; what is not on flash is lost. It may be off already."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        with self._switch:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+                self._lifeline = None
 
     def power_cycle(self) -> None:
         """Switch the power off and on again: RAM and clock are lost, the flash stays."""
@@ -242,15 +246,19 @@ class SimulatedBoard:
 
     def unplug(self) -> None:
         """Take the serial cable, and with it the power, away: clients see a hang-up."""
-        self.power_off()
-        for handle in (self._client, self._master):
-            if handle >= 0:
-                with suppress(OSError):
-                    os.close(handle)
-        self._client = self._master = -1
+        with self._switch:
+            self.power_off()
+            for handle in (self._client, self._master):
+                if handle >= 0:
+                    with suppress(OSError):
+                        os.close(handle)
+            self._client = self._master = -1
 
     def close(self) -> None:
-        """End the board and take its serial line away; the flash image stays."""
+        """End the board and take its serial line away; the flash image stays.
+
+        Another thread may be using the board: it finds it unplugged, and starts nothing more.
+        """
         self.unplug()
 
     def __enter__(self) -> Self:
