@@ -7,13 +7,14 @@ BIN := .venv/bin
 # Two workers a core: most tests wait for a board, a peer or a deadline.
 WORKERS ?= $(shell echo $$(( $$(nproc) * 2 )))
 
-.PHONY: help demo test lint setup setup-dev clean
+.PHONY: help demo test lint bench-device setup setup-dev clean
 
 help:
-	@echo "make demo   simulated boards enrol, call a REST API over mutual TLS, renew, and are revoked"
-	@echo "make test   the whole test suite"
-	@echo "make lint   ruff and mypy"
-	@echo "make clean  remove .venv (builds stay in the user's cache folder)"
+	@echo "make demo          simulated boards enrol, call a REST API over mutual TLS, renew, and are revoked"
+	@echo "make test          the whole test suite"
+	@echo "make lint          ruff and mypy"
+	@echo "make bench-device  instructions and bytes that the device library costs a board"
+	@echo "make clean         remove .venv (builds stay in the user's cache folder)"
 
 setup:
 	@scripts/setup.sh
@@ -31,6 +32,10 @@ lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench-device: setup-dev
+	@command -v valgrind >/dev/null || { echo "bench-device: valgrind is missing; as root: apt-get install valgrind" >&2; exit 3; }
+	@$(BIN)/python -m benchmarks.device
 
 clean:
 	rm -rf .venv

@@ -72,11 +72,25 @@ def build_simulator(
 
     def make(work: Path) -> Path:
         tree = _unpack_sources(sources, work, progress)
-        cross = _product(_mpy_cross(sources[0], compiler, tree, progress), progress)
+        cross = _product(_mpy_cross(sources[0], compiler, lambda _: tree, progress), progress)
         return _make_simulator(profile, variant, board.folder, tree, cross, work, progress)
 
     key = _key(compiler, *(source.sha256 for source in sources), _files_hash(variant, board.folder))
     return _product(_Product(f"{profile}-{version}", key, make), progress)
+
+
+def build_mpy_cross(*, micropython: str, progress: Progress = lambda _: None) -> Path:
+    """Return MicroPython's bytecode compiler of a version, built if it is not in the cache.
+
+    Raises:
+        EnvironmentProblem: no compiler, no source, no space, or the build failed.
+    """
+    sources = (find_source("micropython", micropython), find_source("mbedtls", MBEDTLS_VERSION))
+
+    def unpacked(work: Path) -> Path:
+        return _unpack_sources(sources, work, progress)
+
+    return _product(_mpy_cross(sources[0], _compiler_version(), unpacked, progress), progress)
 
 
 # ---- The cache ----
@@ -196,13 +210,19 @@ def _unpack_sources(sources: Sequence[Source], work: Path, progress: Progress) -
     return tree
 
 
-def _mpy_cross(source: Source, compiler: str, tree: Path, progress: Progress) -> _Product:
-    """MicroPython's bytecode compiler, the same for every board of a version."""
+def _mpy_cross(
+    source: Source, compiler: str, tree: Callable[[Path], Path], progress: Progress
+) -> _Product:
+    """MicroPython's bytecode compiler, the same for every board of a version.
+
+    ``tree`` gives MicroPython's unpacked sources; it may use the work folder that it is told.
+    """
 
     def make(work: Path) -> Path:
+        sources = tree(work)
         progress("building mpy-cross")
         build = work / "build"
-        Make(tree / "mpy-cross", progress=_counted("mpy-cross", progress)).run(f"BUILD={build}")
+        Make(sources / "mpy-cross", progress=_counted("mpy-cross", progress)).run(f"BUILD={build}")
         return build / "mpy-cross"
 
     return _Product(f"mpy-cross-{source.version}", _key(compiler, source.sha256), make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from handfast.lab.demo.entropy import entropy
 from handfast.lab.demo.scene import Act
 
-ACTS: Mapping[str, Act] = {}
+ACTS: Mapping[str, Act] = {"entropy": entropy}

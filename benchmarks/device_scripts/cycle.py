@@ -1,0 +1,32 @@
+# A board's life in one heap: enrol, argv[2] calls, renew, one more call. argv[1]: store.
+import gc
+import sys
+
+gc.threshold(8192)  # as boot.py has it
+import mtls
+
+mtls.preload()
+from mtls.agent import Agent
+from mtls.store import Store
+
+agent = Agent(Store(sys.argv[1]))
+
+
+def step_until(done):
+    for _ in range(50):
+        agent.step()
+        if done():
+            return
+    raise SystemExit("no progress")
+
+
+step_until(lambda: agent.active)
+for number in range(int(sys.argv[2])):
+    report = {"boot_id": "bench", "seq": number, "values": {"heap_free": gc.mem_free()}}
+    path = "/v1/devices/" + agent.store.config()["device_id"] + "/telemetry"
+    agent.session.post(path, json=report, idempotent=True).raise_for_status()
+first = agent.active
+agent._renew()
+agent.session.get("/v1/ping").raise_for_status()
+if agent.active == first:
+    raise SystemExit("not renewed")
