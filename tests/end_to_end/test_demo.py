@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -21,14 +22,27 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECKS = {
     "clock: each board's time is signed",
     "enrolment: each board with its own key",
-    "renewal: a fresh key each time",
-    "calls: none lost while renewing",
-    "intruder: no certificate",
-    "intruder: another CA with the same names",
-    "intruder: the IDevID at the API",
-    "revocation: refused within one request",
+    "rotation: a fresh key each time",
+    "rotation: the gateway's own leaf is swapped live",
+    "rotation: no call is lost",
+    "rotation: the old leaf is refused after the overlap",
+    "entropy: twins with replayed randomness make different keys",
+    "entropy: a stuck source means no TLS at all",
+    "revocation: each board is refused within one request",
     "private keys: never left their boards",
 }
+
+# The demo with one board, two renewals and no acts.
+ROTATION_ONLY = """
+import json, sys
+from pathlib import Path
+from rich.console import Console
+from handfast.lab.demo.live import Screen
+from handfast.lab.demo.run import DemoOptions, run_demo
+
+report = run_demo(DemoOptions(boards=1, renewals=2, acts={}), Screen(Console()))
+Path(sys.argv[1]).write_text(json.dumps(report.as_json()))
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -68,15 +82,27 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> Non
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
-def test_every_promise_holds(profile: str, tmp_path: Path) -> None:
+@pytest.fixture
+def one_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whole demos fill both cores: two at once would wait for each other, not for a defect."""
+    with (tmp_path_factory.getbasetemp().parent / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize(
+    ("profile", "boards"), [("sim-pico-w", 3), ("sim-esp32", 2)], ids=["pico-w", "esp32"]
+)
+def test_every_promise_holds(profile: str, boards: int, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = subprocess.run(
-        demo("--boards", "2", "--board", profile, "--json", result),
+        demo("--boards", str(boards), "--board", profile, "--json", result),
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,8 +111,8 @@ def test_every_promise_holds(profile: str, tmp_path: Path) -> None:
     assert all(check["passed"] and check["detail"] for check in report["checks"])
     assert all(check["seconds"] >= 0 for check in report["checks"])
     totals = report["totals"]
-    assert totals["boards"] == totals["enrolments"] == 2
-    assert totals["rotations"] >= 4
+    assert totals["boards"] == totals["enrolments"] == boards
+    assert totals["rotations"] >= 5 * boards
     assert totals["calls"] > 0
     assert totals["lost_calls"] == 0
     assert list(tmp_path.iterdir()) == [result]  # no folder of the demo is left
@@ -123,7 +149,7 @@ def test_a_firmware_that_prints_its_keys_and_a_gateway_that_forgets_to_revoke_ar
     result = tmp_path / "result.json"
     with broken_tree(tmp_path, breakages) as tree:
         done = subprocess.run(
-            demo("--boards", "1", "--json", result),
+            [sys.executable, "-c", ROTATION_ONLY, result],
             env=environment(tmp_path, tree),
             cwd=tmp_path,
             capture_output=True,
@@ -131,18 +157,18 @@ def test_a_firmware_that_prints_its_keys_and_a_gateway_that_forgets_to_revoke_ar
             timeout=200,
             check=False,
         )
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     failed = {c["name"] for c in json.loads(result.read_text())["checks"] if not c["passed"]}
     assert failed == {
         "private keys: never left their boards",
-        "revocation: refused within one request",
+        "revocation: each board is refused within one request",
     }
 
 
 @pytest.mark.parametrize(
     "until",
     ["Simulated board", "Certificate authorities", "Gateway", " calling,"],
-    ids=["early", "gateway", "boards", "late"],
+    ids=["early", "gateway", "boards", "acts"],
 )
 @pytest.mark.parametrize(
     "how",

@@ -7,9 +7,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,14 +23,13 @@ from handfast.lab.demo.live import Screen
 from handfast.lab.demo.performance import Performance
 from handfast.lab.demo.report import Figure, Report, spread
 from handfast.lab.demo.rotation import superseded_leaves, swap_the_gateways_leaf
-from handfast.lab.demo.scene import Scene
+from handfast.lab.demo.scene import Act, Scene
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.lab.parallel import in_parallel
 from handfast.pki.authorities import create_authorities
 from handfast.state import StateDir
 
 _TRUST_DOMAIN = "demo.handfast.local"
-_LEAST_RENEWALS = 5
 _OVERLAP_S = 2
 # A board on two shared cores needs the better part of a second for each renewal.
 _LIFETIME_PER_BOARD_S = 1
@@ -45,12 +44,23 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What ``handfast demo`` was asked for; ``lifetime_s`` is chosen by the boards if ``None``."""
+    """What is to be shown.
+
+    Attributes:
+        boards: how many rotate, and are revoked at the end.
+        profile: which simulated board.
+        lifetime_s: of their certificates; chosen by their number if ``None``.
+        keep_dir: a new folder to keep everything in.
+        renewals: of each board, at least.
+        acts: what is played meanwhile, by name.
+    """
 
     boards: int
-    profile: str
-    lifetime_s: int | None
-    keep_dir: Path | None
+    profile: str = "sim-pico-w"
+    lifetime_s: int | None = None
+    keep_dir: Path | None = None
+    renewals: int = 5
+    acts: Mapping[str, Act] = field(default_factory=lambda: ACTS)
 
 
 def run_demo(options: DemoOptions, screen: Screen) -> Report:
@@ -157,7 +167,9 @@ class _Stage:
     def perform(self, stack: ExitStack) -> None:
         """Play the acts, show the boards live; swap the gateway's leaf when all have renewed."""
         old_leaves = partial(superseded_leaves, boards=self.boards)
-        performance = Performance(self.scene, {"superseded leaves": old_leaves, **ACTS})
+        performance = Performance(
+            self.scene, {"superseded leaves": old_leaves, **self.options.acts}
+        )
         stack.callback(performance.end)
         stack.callback(self.scene.close)  # first: it is what tells acts to end
         swapped = Report()
@@ -169,7 +181,7 @@ class _Stage:
                 if not swapped.checks and all(board.renewals() for board in self.boards):
                     with swapped.check("rotation: the gateway's own leaf is swapped live") as seen:
                         seen.append(swap_the_gateways_leaf(self.scene))
-                if performance.over and all(_has_called_since(board) for board in self.boards):
+                if performance.over and all(self._has_called_since(b) for b in self.boards):
                     break
                 time.sleep(_SHOW_EVERY_S)
         self._judge_boards(swapped)
@@ -183,8 +195,15 @@ class _Stage:
             self._looked = time.monotonic()
 
     def _longest_s(self) -> float:
-        lives_s = self.scene.lifetime_s * (_LEAST_RENEWALS + 1)
+        lives_s = self.scene.lifetime_s * (self.options.renewals + 1)
         return lives_s + _GRACE_S + _GRACE_PER_BOARD_S * len(self.boards)
+
+    def _has_called_since(self, board: DemoBoard) -> bool:
+        """Tell whether the board has renewed often enough, and called after the last time."""
+        renewals = board.renewals()
+        if len(renewals) < self.options.renewals:
+            return False
+        return bool(board.console.events("telemetry", after=renewals[-1].number))
 
     def _judge_boards(self, swapped: Report) -> None:
         """Check what the boards did while all of that went on."""
@@ -194,7 +213,7 @@ class _Stage:
         with report.check("enrolment: each board with its own key") as seen:
             seen.append(checks.enrolled_with_own_keys(admin, boards))
         with report.check("rotation: a fresh key each time") as seen:
-            seen.append(checks.renewed_with_fresh_keys(admin, boards, _LEAST_RENEWALS))
+            seen.append(checks.renewed_with_fresh_keys(admin, boards, self.options.renewals))
         report.absorb(swapped)
         calls = checks.count_calls(admin, boards)
         with report.check("rotation: no call is lost") as seen:
@@ -231,14 +250,6 @@ def _scene(options: DemoOptions, folder: Path) -> Scene:
         state=state,
         gateway=GatewayProcess(state, passphrase, how),
     )
-
-
-def _has_called_since(board: DemoBoard) -> bool:
-    """Tell whether the board has renewed often enough, and called after the last time."""
-    renewals = board.renewals()
-    if len(renewals) < _LEAST_RENEWALS:
-        return False
-    return bool(board.console.events("telemetry", after=renewals[-1].number))
 
 
 def _figures(boards: Sequence[DemoBoard], calls: checks.Calls) -> dict[str, Figure]:
