@@ -68,6 +68,7 @@ class Agent:
         self._handshake_refusals = 0
         self._confirmed = False
         self._token_refused = False
+        self._renewal_wanted = False
         self._resync = True
         self._resync_at = time.ticks_ms()
         self._jitter = 0
@@ -84,6 +85,13 @@ class Agent:
 
     def _identity(self):
         return self.store.identity(self.active) if self.active else None
+
+    def renew(self):
+        """Want a fresh key and leaf from the next `step()` on, however young the present one is.
+
+        It stands until one is in use; for a key that may have been seen, or a drill.
+        """
+        self._renewal_wanted = True
 
     def step(self):
         """Do what is due; never raises an MTLSError. Returns ms until the next call."""
@@ -123,7 +131,7 @@ class Agent:
         if verdict == "lost":
             self._drop()
             return 0
-        if verdict == "renew":
+        if verdict == "renew" or self._renewal_wanted:
             self._renew()
             return 0
         return min(seconds * 1000, _MAX_WAIT_MS)
@@ -345,6 +353,7 @@ class Agent:
             self._rejected.add(identity.name)
             raise
         leaf = self._commit(identity)
+        self._renewal_wanted = False
         self._tell(event, ("serial", "%x" % leaf.serial), ("not_after", leaf.not_after), *facts)
 
     # What the gateway says to requests

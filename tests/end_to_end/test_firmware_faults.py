@@ -94,7 +94,8 @@ while agent.active is None:
     agent.step()
 right = now()
 set_time(right - 900)
-agent._renew()
+agent.renew()
+agent.step()
 print("DONE off by", abs(now() - right) // 60, "minutes")
 while True:
     time.sleep(1)
@@ -234,21 +235,25 @@ def count_down(self, name, data):
         raise FlashFull("no room for " + name)
     write(self, name, data)
 Store._write = count_down
-agent = Agent(Store())
+def tell(event, facts):
+    if event == "error":
+        print(full_at, dict(facts)["detail"])
+agent = Agent(Store(), on_event=tell)
 while agent.active is None:
     agent.step()
 agent.session.get("/v1/ping").raise_for_status()
+agent.renew()
 for full_at in (1, 2, 2):
     before = agent.active
     left = full_at
-    try:
-        agent._renew()
-    except FlashFull as error:
-        print(full_at, error)
+    agent.step()
     assert agent.active == before
     agent.session.get("/v1/ping").raise_for_status()
-agent._renew()
+agent.step()
 assert agent.active != before
+after = agent.active
+agent.step()
+assert agent.active == after
 agent.session.get("/v1/ping").raise_for_status()
 print("DONE")
 while True:

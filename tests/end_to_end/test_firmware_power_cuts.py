@@ -25,10 +25,11 @@ if abs(time.time() - {FORCED}) < 100:
     mtls.preload()
     from mtls.agent import Agent
     from mtls.store import Store
-    agent = Agent(Store(), on_event=print)
-    while agent.active is None:
+    told = []
+    agent = Agent(Store(), on_event=lambda event, facts: told.append(event))
+    agent.renew()
+    while "renewed" not in told:
         agent.step()
-    agent._renew()
     agent.session.get("/v1/ping").raise_for_status()
     print("RENEWED")
 else:
