@@ -161,7 +161,8 @@ def intruder_is_refused(
     return f"{outcome}; logged as {reason}"
 
 
-def _log_lines(log: Path, start: int) -> list[dict[str, Any]]:
+def log_lines(log: Path, start: int) -> list[dict[str, Any]]:
+    """Return the log's entries from byte ``start`` on, those that are whole."""
     with log.open("rb") as file:
         file.seek(start)
         whole = file.read().rpartition(b"\n")[0]
@@ -173,7 +174,7 @@ def _wait_for_log(
 ) -> dict[str, Any] | None:
     deadline = time.monotonic() + _LOG_WITHIN_S
     while True:
-        found = next((line for line in _log_lines(log, start) if wanted(line)), None)
+        found = next((line for line in log_lines(log, start) if wanted(line)), None)
         if found is not None or time.monotonic() > deadline:
             return found
         time.sleep(_POLL_S)
@@ -205,7 +206,7 @@ def _revoke(gateway: AdminClient, board: DemoBoard, log: Path) -> None:
     # The answer is with the board before its line is in the log.
     logged = _wait_for_log(log, offset, lambda entry: _is_of(board, entry) and _refused(entry))
     expect(logged is not None, f"{board.name}'s refusal is not in the log")
-    requests = [entry for entry in _log_lines(log, offset) if _is_of(board, entry)]
+    requests = [entry for entry in log_lines(log, offset) if _is_of(board, entry)]
     late = [r for r in requests if _served(r) and _logged_at(r) > revoked_at]
     expect(not late, f"{board.name} was served {len(late)} times after revoke")
 
