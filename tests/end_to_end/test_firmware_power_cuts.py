@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,23 @@ if abs(time.time() - {FORCED}) < 100:
     print("RENEWED")
 else:
     exec(open("/app.py").read())
+"""
+
+_RENEW_UP_TO_THE_POINTER = """
+import mtls
+mtls.preload()
+from mtls.agent import Agent
+from mtls.store import Store
+
+def stop(self, name):
+    print("ISSUED")
+    while True:
+        pass
+
+Store.set_current = stop
+agent = Agent(Store())
+agent.renew()
+agent.step()
 """
 
 
@@ -115,6 +133,35 @@ def test_a_second_cut_during_recovery_is_survived_too(
         boot_until(rig, "mtls: telemetry seq=2 status=200", cut_after=first)
         boot_until(rig, "mtls: telemetry seq=2 status=200", cut_after=after)
         assert works_alone(rig)
+
+
+def test_a_board_refused_on_its_newest_slot_goes_to_the_other(
+    new_rig: Callable[[str], Rig],
+) -> None:
+    """Its newest leaf was never used, and the gateway has given another in its place since."""
+    rig = new_rig("outdated")
+    rig.provision()
+    rig.start()
+    enrolled = rig.event("enrolled").fields
+    rig.event("telemetry")
+    rig.stop()
+    # Leaves of one second are told apart by the pointer alone: this is about the newer one.
+    begin = int(enrolled["not_after"]) - GatewayOptions().device_lifetime_s
+    wait_until(lambda: int(time.time()) > begin, "the next second")
+    rig.repl("import os\nos.remove('/mtls/idevid')")
+    rig.push({"/main.py": _RENEW_UP_TO_THE_POINTER.encode()})
+    boot_until(rig, "ISSUED")
+    outdated = rig.board.flash_image.read_bytes()
+    rig.repl("import os\nos.remove('/mtls/slot-b')")
+    boot_until(rig, "ISSUED")
+    rig.board.flash_image.write_bytes(outdated)
+    rig.push({"/main.py": (firmware_dir() / "app/main.py").read_bytes()})
+    rig.start()
+    rig.event("recovered", slot="b")  # a handshake does not tell
+    refused = rig.event("refused", type="urn:handfast:error:certificate-superseded")
+    back = rig.event("recovered", slot="a", after=refused.number)
+    assert back.fields["serial"] == enrolled["serial"]
+    rig.event("telemetry", after=back.number)
 
 
 def test_firmware_without_the_pointer_write_does_not_pass(
