@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scene_support import break_firmware, empty_stage, play
+from scene_support import break_firmware, break_gateway, empty_stage, play
 
 from handfast.lab.demo import comeback
+from handfast.lab.demo import power_cuts as act
 from handfast.lab.demo.power_cuts import LEAST_CUTS, power_cuts
 
 SURVIVED = "power cuts: every one survived"
@@ -68,4 +69,35 @@ def test_a_firmware_with_neither_the_pointer_write_nor_the_read_back_fails(
         checks, _ = play(power_cuts, scene)
     assert not checks[SURVIVED].passed
     assert "the pointer to the leaf in use is not on the board's flash" in checks[SURVIVED].detail
+    assert not checks[NOTHING_LOST].passed
+
+
+def test_a_firmware_that_leaves_half_written_files_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = "                os.remove(self._path(name))\n"
+    keep = '                os.rename(self._path(name), self._path("left.new"))\n'
+    break_firmware(tmp_path, monkeypatch, STORE, sweep, keep)
+    monkeypatch.setattr(act, "LEAST_CUTS", 20)
+    with empty_stage(tmp_path) as scene:
+        checks, _ = play(power_cuts, scene)
+    assert checks[SURVIVED].passed, checks[SURVIVED].detail
+    assert "left on flash: left.new" in checks[NOTHING_LOST].detail
+    assert not checks[NOTHING_LOST].passed
+
+
+def test_a_gateway_that_forgets_reports_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prune = "inserted % _PRUNE_EVERY == 0:\n        _prune_telemetry(tx, device_id)\n"
+    forget = (
+        "inserted % 5 == 0:\n"
+        "        tx.connection.execute(delete(telemetry).where(telemetry.c.id == inserted - 1))\n"
+    )
+    break_gateway(tmp_path, monkeypatch, "gateway/devices.py", prune, forget)
+    monkeypatch.setattr(act, "LEAST_CUTS", 8)
+    with empty_stage(tmp_path) as scene:
+        checks, _ = play(power_cuts, scene)
+    assert checks[SURVIVED].passed, checks[SURVIVED].detail
+    assert "acknowledged reports were lost" in checks[NOTHING_LOST].detail
     assert not checks[NOTHING_LOST].passed

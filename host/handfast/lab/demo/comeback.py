@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,18 +76,29 @@ def provision_and_switch_off(
         board: switched off, as it is again afterwards.
         change: is done to the board over its REPL at the end.
     """
-    board.board.power_on()
-    board.provisioned = provision(
-        board.board.serial_url,
-        gateway=scene.admin,
-        device_id=board.name,
-        telemetry_interval_s=TELEMETRY_INTERVAL_S,
-        start=False,
-        capture=board.capture,
-    )
-    with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
-        change(link)
-    board.board.power_off()
+    with powered(board):
+        board.provisioned = provision(
+            board.board.serial_url,
+            gateway=scene.admin,
+            device_id=board.name,
+            telemetry_interval_s=TELEMETRY_INTERVAL_S,
+            start=False,
+            capture=board.capture,
+        )
+        with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
+            change(link)
+
+
+@contextmanager
+def powered(
+    board: DemoBoard, *, rtc: int | None = None, cut_after: int | None = None
+) -> Iterator[None]:
+    """Give the board power for as long as the block lasts, however it ends."""
+    board.board.power_on(rtc=rtc, cut_after=cut_after)
+    try:
+        yield
+    finally:
+        board.board.power_off()
 
 
 def wakes_at(board: DemoBoard) -> int:
@@ -109,10 +121,9 @@ def boot(scene: Scene, board: DemoBoard, *, rtc: int, cut_after: int | None = No
     """
     log_start = scene.log.stat().st_size
     with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
-        board.board.power_on(rtc=rtc, cut_after=cut_after)
-        text = _listen(scene, board, link)
-        was_cut = board.board.power_was_cut
-        board.board.power_off()
+        with powered(board, rtc=rtc, cut_after=cut_after):
+            text = _listen(scene, board, link)
+            was_cut = board.board.power_was_cut
         while more := link.read_console(_READ_S):  # what it said last is still in the line
             text += more
     lines = text.rpartition("\n")[0].splitlines()

@@ -21,6 +21,7 @@ from handfast.lab.demo.comeback import (
     Vigil,
     boot,
     expect_back_alone,
+    powered,
     provision_and_switch_off,
     wakes_at,
 )
@@ -161,10 +162,11 @@ class _Bench:
     def _repl(self) -> Iterator[SerialLink]:
         """Power on with the application kept from starting; off again at the end."""
         board = self._board
-        board.board.power_on(rtc=_QUIET_AT)
-        with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
+        with (
+            powered(board, rtc=_QUIET_AT),
+            SerialLink.open(board.board.serial_url, capture=board.capture) as link,
+        ):
             yield link
-        board.board.power_off()
 
     def set_up(self, tell: Tell) -> None:
         """Provision the board, and see over which flash operations uncut phases extend."""
