@@ -26,6 +26,9 @@ CHECKS = {
     "rotation: the gateway's own leaf is swapped live",
     "rotation: no call is lost",
     "rotation: the old leaf is refused after the overlap",
+    "power cuts: every one survived",
+    "power cuts: nothing lost, nothing left over",
+    "long absence: back by the IDevID",
     "entropy: twins with replayed randomness make different keys",
     "entropy: a stuck source means no TLS at all",
     "revocation: each board is refused within one request",
@@ -115,6 +118,7 @@ def test_every_promise_holds(profile: str, boards: int, tmp_path: Path) -> None:
     assert totals["rotations"] >= 5 * boards
     assert totals["calls"] > 0
     assert totals["lost_calls"] == 0
+    assert totals["power_cuts"] == totals["power_cuts_survived"] >= 50
     assert list(tmp_path.iterdir()) == [result]  # no folder of the demo is left
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from handfast.lab.demo.absence import long_absence
 from handfast.lab.demo.entropy import entropy
+from handfast.lab.demo.power_cuts import power_cuts
 from handfast.lab.demo.scene import Act
 
-ACTS: Mapping[str, Act] = {"entropy": entropy}
+ACTS: Mapping[str, Act] = {
+    "power cuts": power_cuts,
+    "long absence": long_absence,
+    "entropy": entropy,
+}
