@@ -2,71 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+import scene_support
+from scene_support import empty_stage
 
-from handfast.boards import provision
 from handfast.lab.demo.entropy import entropy
-from handfast.lab.demo.report import Check, Report
+from handfast.lab.demo.report import Check
 from handfast.lab.demo.scene import Scene
-from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.resources import firmware_dir
-from support_pki import PASSPHRASE, TRUST_DOMAIN, make_state
 
 TWINS = "entropy: twins with replayed randomness make different keys"
 STUCK = "entropy: a stuck source means no TLS at all"
-LIFETIME_S, OVERLAP_S = 3600, 300
+LIFETIME_S = 3600
 
 Break = Callable[[str, str, str], None]
 
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    """An empty stage with a running gateway; the parameter, if any, is the boards' profile."""
-    folder = tmp_path / "boards"
-    folder.mkdir()
-    state = make_state(tmp_path)
-    options = GatewayOptions(device_lifetime_s=LIFETIME_S, overlap_s=OVERLAP_S)
-    with GatewayProcess(state, PASSPHRASE, options) as gateway:
-        scene = Scene(
-            profile=getattr(request, "param", "sim-pico-w"),
-            lifetime_s=LIFETIME_S,
-            overlap_s=OVERLAP_S,
-            trust_domain=TRUST_DOMAIN,
-            folder=folder,
-            passphrase=PASSPHRASE,
-            state=state,
-            gateway=gateway,
-        )
-        with closing(scene):
-            yield scene
+    """An empty stage; the parameter, if any, is the boards' profile."""
+    profile = getattr(request, "param", "sim-pico-w")
+    with empty_stage(tmp_path, lifetime_s=LIFETIME_S, profile=profile) as scene:
+        yield scene
 
 
 @pytest.fixture
 def break_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Break:
     """Let boards be provisioned with a firmware in which one text is replaced."""
-    broken = tmp_path / "firmware"
-    shutil.copytree(firmware_dir(), broken)
-    monkeypatch.setattr(provision, "firmware_dir", lambda: broken)
-
-    def replace(name: str, good: str, bad: str) -> None:
-        path = broken / name
-        text = path.read_text()
-        assert text.count(good) == 1, f"{name} has changed: choose another place to break"
-        path.write_text(text.replace(good, bad))
-
-    return replace
+    return partial(scene_support.break_firmware, tmp_path, monkeypatch)
 
 
 def play(scene: Scene) -> dict[str, Check]:
     """Play the act alone and return its checks by name."""
-    report = Report()
-    entropy(scene, report, lambda _: None)
-    checks = {check.name: check for check in report.checks}
+    checks, _ = scene_support.play(entropy, scene)
     assert set(checks) == {TWINS, STUCK}
     return checks
 

@@ -1,78 +1,138 @@
-"""A TCP relay that counts: stands before a listener to see who connects at all."""
+"""A TCP relay between a board and what it talks to: a cable that can be cut and mended."""
 
 from __future__ import annotations
 
-import select
+import asyncio
 import socket
-import threading
+import struct
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
-_CONNECT_S = 5.0
-_LOOK_UP_S = 0.1  # how long a connection may outlive close()
-_READ_BYTES = 65536
+from handfast.lab.server_thread import ServerThread
+
+_CHUNK_BYTES = 16_384
+# Linger for no time: close() sends a reset, and forgets what was not yet sent.
+_RESET = struct.pack("ii", 1, 0)
 
 
-class CountingRelay:
-    """Passes each connection on to a server, byte for byte, and counts it; a context manager.
+class Relay(ServerThread):
+    """Carries connections on 127.0.0.1 to the host and port of a URL, in a ``with`` block.
 
-    What goes through is not looked at: TLS stays between the client and the server behind.
+    What one side sends reaches the other in order and unchanged, and so does how it ended: by an
+    end of data, in one direction alone too, or by a reset.
 
     Args:
-        url: of the server behind, ``scheme://address:port``.
+        target: what is behind the relay, such as ``https://127.0.0.1:8443``.
     """
 
-    def __init__(self, url: str) -> None:
-        behind = urlsplit(url)
-        if behind.hostname is None or behind.port is None:
-            raise ValueError(f"{url} names no host or no port")
-        self._behind = (behind.hostname, behind.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"{behind.scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._accept, name=f"relay {url}", daemon=True)
-        self._thread.start()
+    def __init__(self, target: str) -> None:
+        self._parts = urlsplit(target)
+        if self._parts.hostname is None or self._parts.port is None:
+            raise ValueError(f"{target} names no host and port")
+        super().__init__()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
+        self._connections = self._refused = 0
+        self._port = 0
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener is closed
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    @property
+    def url(self) -> str:
+        """The target's URL with the relay's port in it: what a board is given instead."""
+        return self._parts._replace(netloc=f"{self._parts.hostname}:{self._port}").geturl()
 
-    def _serve(self, near: socket.socket) -> None:
-        with (
-            near,
-            suppress(OSError),  # one of the two has gone: so does the other
-            socket.create_connection(self._behind, timeout=_CONNECT_S) as far,
-        ):
-            self._pass_on({near: far, far: near})
+    @property
+    def connections(self) -> int:
+        """How many connections were taken on so far, whatever became of them."""
+        return self._connections
 
-    def _pass_on(self, opposite: dict[socket.socket, socket.socket]) -> None:
-        while not self._closed.is_set():
-            for end in select.select(list(opposite), [], [], _LOOK_UP_S)[0]:
-                if not (received := end.recv(_READ_BYTES)):
-                    return
-                opposite[end].sendall(received)
+    @property
+    def refused(self) -> int:
+        """How many connections came while the relay was cut."""
+        return self._refused
 
-    def close(self) -> None:
-        """Take no more connections and end those that are open."""
-        self._closed.set()
-        with suppress(OSError):  # closed already
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
+    def cut(self) -> None:
+        """Reset every open connection, and each one that comes; returns when it is so."""
 
-    def __enter__(self) -> Self:
-        return self
+        async def cut() -> None:
+            self._is_cut = True
+            self._reset_all()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._on_the_loop(cut)
+
+    def mend(self) -> None:
+        """Carry connections again."""
+
+        async def mend() -> None:
+            self._is_cut = False
+
+        self._on_the_loop(mend)
+
+    async def _open(self) -> None:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._reset_all()
+
+    def _reset_all(self) -> None:
+        for writer in self._writers:
+            _reset(writer)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            self._refused += 1
+            _reset(writer)
+            return
+        self._connections += 1
+        self._writers.add(writer)
+        try:
+            await self._carry(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(
+                self._parts.hostname, self._parts.port
+            )
+        except OSError:
+            _reset(writer)
+            return
+        self._writers.add(far_writer)
+        try:
+            if writer.is_closing():  # cut meanwhile
+                return
+            both = (writer, far_writer)
+            await asyncio.gather(
+                _pump(reader, far_writer, both), _pump(far_reader, writer, both)
+            )
+        finally:
+            self._writers.discard(far_writer)
+            far_writer.close()
+
+
+async def _pump(
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    both: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+) -> None:
+    """Copy until the end of data; hand a reset on to both ends."""
+    try:
+        while chunk := await source.read(_CHUNK_BYTES):
+            sink.write(chunk)
+            await sink.drain()
+        if not sink.is_closing():
+            sink.write_eof()
+    except OSError:
+        for writer in both:
+            _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # it is gone already
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()

@@ -1,75 +1,159 @@
-"""The relay that the demo counts connections with must itself be able to count."""
+"""The relay is a cable: nothing is changed on the way, and when it is cut both ends know."""
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from handfast.lab.relay import CountingRelay
+from handfast.lab.relay import Relay
 
-TIMEOUT_S = 10
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture
-def echo() -> Iterator[str]:
-    """The URL of a server that sends back what it gets, and closes when its client is done."""
+def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    while received := connection.recv(65536):
-                        connection.sendall(received)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(TIMEOUT_S)
+        listener.settimeout(TIMEOUT_S)
+        yield listener
 
 
-def connect(relay: CountingRelay) -> socket.socket:
-    port = int(relay.url.rpartition(":")[2])
-    return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+@pytest.fixture
+def relay(listener: socket.socket) -> Iterator[Relay]:
+    with Relay(f"http://127.0.0.1:{listener.getsockname()[1]}/tsa") as relay:
+        yield relay
 
 
-def test_every_connection_is_counted_and_passed_on(echo: str) -> None:
-    with CountingRelay(echo) as relay:
-        assert relay.url.startswith("https://127.0.0.1:")
-        assert relay.connections == 0
-        for number in (1, 2, 3):
-            with connect(relay) as client:
-                client.sendall(b"over")
-                assert client.recv(100) == b"over"
-            assert relay.connections == number
+def port_of(relay: Relay) -> int:
+    return int(relay.url.rpartition(":")[2].partition("/")[0])
 
 
-def test_a_connection_counts_though_nobody_is_behind() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        nobody = f"https://127.0.0.1:{listener.getsockname()[1]}"
-    with CountingRelay(nobody) as relay, connect(relay) as client:
-        assert client.recv(1) == b""
+def dial(relay: Relay) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port_of(relay)), timeout=TIMEOUT_S)
+
+
+def through(relay: Relay, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection through the relay."""
+    near = dial(relay)
+    far, _ = listener.accept()
+    far.settimeout(TIMEOUT_S)
+    return near, far
+
+
+def read_all(end: socket.socket) -> bytes:
+    chunks = []
+    while chunk := end.recv(65_536):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def test_the_url_differs_from_the_targets_in_its_port_alone(
+    relay: Relay, listener: socket.socket
+) -> None:
+    target_port = listener.getsockname()[1]
+    assert relay.url == f"http://127.0.0.1:{port_of(relay)}/tsa"
+    assert port_of(relay) != target_port
+
+
+@pytest.mark.parametrize("target", ["https://127.0.0.1", "127.0.0.1:80", ""])
+def test_a_target_without_host_or_port_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="names no host and port"):
+        Relay(target)
+
+
+def test_megabytes_pass_unchanged_in_both_directions_at_once(
+    relay: Relay, listener: socket.socket
+) -> None:
+    there, back = secrets.token_bytes(3_000_000), secrets.token_bytes(3_000_000)
+    near, far = through(relay, listener)
+    with near, far:
+
+        def send(end: socket.socket, data: bytes) -> None:
+            end.sendall(data)
+            end.shutdown(socket.SHUT_WR)
+
+        senders = [
+            threading.Thread(target=send, args=pair) for pair in ((near, there), (far, back))
+        ]
+        received: dict[str, bytes] = {}
+        readers = [
+            threading.Thread(target=lambda: received.update(far=read_all(far))),
+            threading.Thread(target=lambda: received.update(near=read_all(near))),
+        ]
+        for thread in senders + readers:
+            thread.start()
+        for thread in senders + readers:
+            thread.join(TIMEOUT_S)
+    assert received == {"far": there, "near": back}
+
+
+def test_an_end_of_data_closes_one_direction_only(relay: Relay, listener: socket.socket) -> None:
+    near, far = through(relay, listener)
+    with near, far:
+        near.sendall(b"question")
+        near.shutdown(socket.SHUT_WR)
+        assert read_all(far) == b"question"
+        far.sendall(b"answer")
+        far.close()
+        assert read_all(near) == b"answer"
+
+
+def test_a_reset_is_handed_on(relay: Relay, listener: socket.socket) -> None:
+    near, far = through(relay, listener)
+    with near:
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        far.close()
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+
+
+def test_a_cut_resets_what_is_open_and_what_comes_until_it_is_mended(
+    relay: Relay, listener: socket.socket
+) -> None:
+    near, far = through(relay, listener)
+    with near, far:
+        relay.cut()
+        for end in (near, far):
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
+    with dial(relay) as late, pytest.raises(ConnectionResetError):
+        late.recv(1)
+    listener.settimeout(0.2)
+    with pytest.raises(TimeoutError):  # nothing of it was seen behind the relay
+        listener.accept()
+    listener.settimeout(TIMEOUT_S)
+    assert (relay.connections, relay.refused) == (1, 1)
+    relay.mend()
+    near, far = through(relay, listener)
+    with near, far:
+        far.sendall(b"again")
+        assert near.recv(5) == b"again"
+    assert (relay.connections, relay.refused) == (2, 1)
+
+
+def test_a_target_that_does_not_listen_is_a_reset(listener: socket.socket) -> None:
+    with Relay(f"http://127.0.0.1:{listener.getsockname()[1]}") as relay:
+        listener.close()
+        with dial(relay) as near, pytest.raises(ConnectionResetError):
+            near.recv(1)
         assert relay.connections == 1
 
 
-def test_closing_ends_what_is_open_and_takes_no_more(echo: str) -> None:
-    with CountingRelay(echo) as relay:
-        client = connect(relay)
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-    with client:
-        assert client.recv(1) == b""
+def test_its_end_resets_what_is_open_and_leaves_no_thread(listener: socket.socket) -> None:
+    before = threading.active_count()
+    with Relay(f"http://127.0.0.1:{listener.getsockname()[1]}") as relay:
+        near, far = through(relay, listener)
+        near.sendall(bytes(1_000_000))  # half of it still on its way
+    for end in (near, far):
+        with closing(end), pytest.raises(ConnectionResetError):
+            read_all(end)
     with pytest.raises(ConnectionRefusedError):
-        connect(relay)
-
-
-def test_a_url_without_a_port_is_refused() -> None:
-    with pytest.raises(ValueError, match="names no host or no port"):
-        CountingRelay("https://gateway")
+        dial(relay)
+    assert threading.active_count() == before
+    relay.close()
+    with pytest.raises(RuntimeError, match="has been closed"):
+        relay.mend()

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from handfast.boards.console import Console
-from handfast.boards.identify import CONFIG_FILE
 from handfast.boards.serial_link import SerialLink
-from handfast.errors import BoardProblem
 from handfast.lab.demo.checks import expect
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
-from handfast.lab.relay import CountingRelay
+from handfast.lab.relay import Relay
 
 _WITHIN_S = 30.0
 # The application tries again 5 s after its first failure: the second is proof of a whole try more.
@@ -97,7 +94,7 @@ def _stuck_is_silent(scene: Scene, tell: Tell) -> str:
     """
     tell("stuck source: provision a board")
     relays = {
-        f"{listener}_url": scene.keep(CountingRelay(scene.gateway.urls[listener]))
+        f"{listener}_url": scene.keep(Relay(scene.gateway.urls[listener]))
         for listener in ("api", "enrol")
     }
     urls = {name: relay.url for name, relay in relays.items()}
@@ -120,7 +117,7 @@ def _stuck_is_silent(scene: Scene, tell: Tell) -> str:
     )
 
 
-def _refuses(scene: Scene, board: DemoBoard, relays: Mapping[str, CountingRelay]) -> int:
+def _refuses(scene: Scene, board: DemoBoard, relays: Mapping[str, Relay]) -> int:
     """Run the board with a stuck source; return how often it said so, connecting to no relay."""
     before = _counts(relays)
     board.board.entropy = "stuck"
@@ -139,12 +136,12 @@ def _complaints(console: Console) -> int:
     return kinds.count("EntropyError")
 
 
-def _expect_silence(before: Mapping[str, int], relays: Mapping[str, CountingRelay]) -> None:
+def _expect_silence(before: Mapping[str, int], relays: Mapping[str, Relay]) -> None:
     now = _counts(relays)
     expect(now == before, f"with a stuck source it connected: {before} before, {now} after")
 
 
-def _counts(relays: Mapping[str, CountingRelay]) -> dict[str, int]:
+def _counts(relays: Mapping[str, Relay]) -> dict[str, int]:
     return {name: relay.connections for name, relay in relays.items()}
 
 
@@ -158,13 +155,7 @@ def _provisioned(scene: Scene, name: str, *, config: Mapping[str, str] | None = 
     """
     board = scene.board(name)
     board.board.power_on()
-    board.provision(scene.admin)
-    if config:
-        with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
-            content = link.read_file(CONFIG_FILE)
-            if content is None:
-                raise BoardProblem(f"{name} has no {CONFIG_FILE} after it was provisioned")
-            link.push({CONFIG_FILE: json.dumps({**json.loads(content), **config}).encode()})
+    board.provision(scene.admin, config=config)
     board.board.power_off()
     return board
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +11,7 @@ from typing import Self
 
 from handfast.admin_client import AdminClient
 from handfast.boards.console import Console, Event
+from handfast.boards.identify import CONFIG_FILE
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -42,17 +45,26 @@ class DemoBoard:
     link: SerialLink | None = None
     listening: Console | None = None
 
-    def bring_up(self, gateway: AdminClient) -> None:
+    def bring_up(
+        self, gateway: AdminClient, *, config: Mapping[str, str | int] | None = None
+    ) -> None:
         """Switch on, provision over serial, start the application and begin to listen to it."""
         self.board.power_on()
         with self._open() as link:
             self.woke_at = float(link.exec("import time\nprint(time.time())"))
-        self.provision(gateway)
+        self.provision(gateway, config=config)
         self.link = self._open()
         self.listening = self.link.start_application()
 
-    def provision(self, gateway: AdminClient) -> None:
-        """Provision the board, which is on; its application does not run yet."""
+    def provision(
+        self, gateway: AdminClient, *, config: Mapping[str, str | int] | None = None
+    ) -> None:
+        """Provision the board, which is on; its application does not run yet.
+
+        Args:
+            gateway: which it is registered at.
+            config: settings in place of those that the gateway gives.
+        """
         self.provisioned = provision(
             self.board.serial_url,
             gateway=gateway,
@@ -61,6 +73,15 @@ class DemoBoard:
             start=False,
             capture=self.capture,
         )
+        if config:
+            self._configure(config)
+
+    def _configure(self, config: Mapping[str, str | int]) -> None:
+        with self._open() as link:
+            content = link.read_file(CONFIG_FILE)
+            if content is None:
+                raise BoardProblem(f"{self.name} has no {CONFIG_FILE} after it was provisioned")
+            link.push({CONFIG_FILE: json.dumps({**json.loads(content), **config}).encode()})
 
     def _open(self) -> SerialLink:
         return SerialLink.open(self.board.serial_url, capture=self.capture)
