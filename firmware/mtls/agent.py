@@ -337,6 +337,7 @@ class Agent:
         if facts and facts[0] > self.not_before and name not in self._rejected:
             self._finish(store.identity(name), "renewed")  # issued, its proof cut short
             return
+        fresh = slots[name] != ()  # else its leaf may have been issued long ago
         key, key_der = self._pending(name, slots)
         current = self._identity()
         request = est.renewal_request(key, current.certificate())
@@ -345,6 +346,14 @@ class Agent:
         )
         leaf_der = self._request(name, lambda: est.simplereenroll(session, request, key, now()))
         self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
+        if fresh:
+            self._doubt_hint()
+
+    def _doubt_hint(self):
+        """A leaf that is due at once contradicts the clock: a lie would have us renew for ever."""
+        verdict = renewal_plan(self.not_before, self.not_after, now(), self._jitter)[0]
+        if verdict != "wait" and self.clock.accept_issued(self.not_before):
+            self._tell("clock", ("source", self.clock.source), ("time", now()))
 
     def _finish(self, identity, event, *facts):
         try:

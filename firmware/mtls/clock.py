@@ -10,6 +10,7 @@ BUILD_TIME = 1767225600
 # Flash wears: a floor that rose by less is kept in memory only.
 _FLOOR_STEP_S = 3600
 _DAY_S = 86400
+_SIGNED = ("tsa", "leaf")
 
 
 # Calendar (proleptic Gregorian, after Howard Hinnant's days_from_civil)
@@ -85,7 +86,7 @@ class Clock:
         self._stored = store.read_floor() or 0
         self._floor = max(BUILD_TIME, self._stored)
         self.believable = False
-        self.source = None  # "tsa", "ntp" or "rtc", once believable
+        self.source = None  # "tsa", "leaf", "ntp" or "rtc", once believable
 
     def floor(self):
         """No true time is before this."""
@@ -104,20 +105,31 @@ class Clock:
     def accept_hint(self, t, not_after, source="ntp"):
         """Set the clock to an unsigned time if it is within floor..not_after; says whether.
 
-        not_after is the operational leaf's; without one (None) no hint is taken. Signed time is
-        never replaced by a hint.
+        not_after is the operational leaf's; without one (None) no hint is taken. What was signed,
+        time or leaf, is never replaced by a hint.
         """
-        if self.source == "tsa" or not_after is None or not self._floor <= t <= not_after:
+        if self.source in _SIGNED or not_after is None or not self._floor <= t <= not_after:
             return False
         self._believe(t, source)
         return True
 
     def accept_running(self, not_after):
         """Take the board's own clock (kept over a soft reset, or by a battery) as a hint."""
-        if self.source == "tsa" or not_after is None or not self._floor <= now() <= not_after:
+        if self.source in _SIGNED or not_after is None or not self._floor <= now() <= not_after:
             return False
         self.believable = True
         self.source = "rtc"
+        return True
+
+    def accept_issued(self, not_before):
+        """Take the beginning of a leaf just issued for the time, if a hint says later; says whether.
+
+        It is behind by at most what the gateway backdates leaves; signed time replaces it.
+        """
+        earliest = max(self._floor, not_before)
+        if self.source in _SIGNED or earliest >= now():
+            return False
+        self._believe(earliest, "leaf")
         return True
 
     def _believe(self, t, source):

@@ -19,7 +19,6 @@ def test_no_board_is_bricked(profile: str, tmp_path: Path) -> None:
         checks, _ = play(lying_clocks, scene)
     assert set(checks) == FAR_OFF | {LAST_SECOND}
     for check in checks.values():
-        print(check)
         assert check.passed, check.detail
 
 
@@ -30,8 +29,8 @@ def test_a_firmware_that_believes_any_hint_is_found_out(
         tmp_path,
         monkeypatch,
         "mtls/clock.py",
-        'self.source == "tsa" or not_after is None or not self._floor <= t <= not_after:',
-        'self.source == "tsa":',
+        'if self.source in _SIGNED or not_after is None or not self._floor <= t <= not_after:',
+        'if False:',
     )
     with empty_stage(tmp_path) as scene:
         checks, _ = play(lying_clocks, scene)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from firmware_rig import DEADLINE_S, Rig, make_rig
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.lab.lying_ntp import LyingNtpServer
 from handfast.pki.authorities import create_authorities, load_authority
 from handfast.pki.issue import issue_device_leaf
 from handfast.resources import firmware_dir
@@ -50,6 +51,7 @@ def edit_config(edit: str) -> str:
 
 
 NO_TSA = edit_config("c['tsa_url'] += '/missing'")
+NO_LISTENER = edit_config("c['tsa_url'] = 'http://127.0.0.1:1/tsa'") + "\n"
 
 
 @contextmanager
@@ -81,6 +83,26 @@ def with_main(before: str) -> dict[str, bytes]:
         "/app.py": application,
         "/main.py": f"{before}\nexec(open('/app.py').read())\n".encode(),
     }
+
+
+def test_a_lie_that_could_be_right_does_not_have_the_board_renew_for_ever(rig: Rig) -> None:
+    rig.provision()
+    rig.start()
+    end = int(rig.event("enrolled").fields["not_after"])
+    rig.event("telemetry")
+    rig.stop()
+    with LyingNtpServer(end - 1) as ntp:
+        rig.repl(
+            NO_LISTENER + edit_config(f"c['ntp_host'] = '127.0.0.1'; c['ntp_port'] = {ntp.port}")
+        )
+        console = rig.start()
+        assert int(rig.event("clock", source="ntp").fields["time"]) == end - 1
+        corrected = rig.event("clock", source="leaf")
+        rig.event("telemetry", seq="4")  # some seconds later
+    behind_s = corrected.line.at.timestamp() - int(corrected.fields["time"])
+    assert 0 <= behind_s < 90  # leaves are backdated by a minute
+    assert len(console.events("renewed")) == 1
+    assert not console.events("error")
 
 
 _RENEW_WITH_A_SLOW_CLOCK = """

@@ -197,3 +197,37 @@ def test_running_clock_is_a_hint_like_any_other(board, running, not_after, taken
     assert mine.believable is taken
     assert mine.source == ("rtc" if taken else None)
     assert board.set_to is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "not_before", "becomes"),
+    [(END, T + 5, T + 5), (END, T - 60, T), (T + 4, T + 5, None), (T, T - 60, None)],
+    ids=["ahead", "backdated below the floor", "behind", "at the floor"],
+)
+def test_a_leaf_just_issued_corrects_a_hint_that_says_later(board, hint, not_before, becomes):
+    store = StoreModel(T)
+    mine = clock.Clock(store)
+    mine.accept_hint(hint, END)
+    assert mine.accept_issued(not_before) is (becomes is not None)
+    assert (clock.now(), mine.source) == ((becomes, "leaf") if becomes else (hint, "ntp"))
+    mine.raise_floor(END, END)
+    assert mine.floor() == T
+    assert store.writes == 0
+
+
+def test_hints_are_over_once_a_leaf_has_contradicted_one(board):
+    mine = clock.Clock(StoreModel(T))
+    mine.accept_hint(END, END)
+    mine.accept_issued(T + 5)
+    assert not mine.accept_hint(END, END)
+    assert not mine.accept_running(END)
+    assert clock.now() == T + 5
+    mine.accept_signed(T + 9)
+    assert (clock.now(), mine.source) == (T + 9, "tsa")
+
+
+def test_a_leaf_never_replaces_signed_time(board):
+    mine = clock.Clock(StoreModel())
+    mine.accept_signed(END)
+    assert not mine.accept_issued(T)
+    assert (clock.now(), mine.source) == (END, "tsa")
