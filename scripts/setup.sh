@@ -18,8 +18,8 @@ missing_packages() {
     command -v make >/dev/null || echo make
     [ -e /usr/include/stdio.h ] || echo libc6-dev
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    command -v openssl >/dev/null || echo openssl # the demo asks with it
     if [ "$kind" = dev ]; then
-        command -v openssl >/dev/null || echo openssl
         command -v curl >/dev/null || echo curl
     fi
 }

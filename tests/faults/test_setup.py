@@ -19,7 +19,7 @@ def machine(tmp_path: Path, *, without: str, fake: dict[str, str]) -> dict[str, 
     """Make a PATH with the basics, all of what setup.sh looks for except ``without``, and fakes."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for tool in (*_BASIC, "gcc", "make"):
+    for tool in (*_BASIC, "gcc", "make", "openssl"):
         found = shutil.which(tool)
         assert found, tool
         if tool != without:
@@ -53,13 +53,14 @@ def run(checkout: Path, environment: dict[str, str]) -> subprocess.CompletedProc
     )
 
 
-def test_a_missing_compiler_is_named_where_it_cannot_be_installed(
-    checkout: Path, tmp_path: Path
+@pytest.mark.parametrize("tool", ["gcc", "openssl"])
+def test_a_missing_tool_is_named_where_it_cannot_be_installed(
+    tool: str, checkout: Path, tmp_path: Path
 ) -> None:
-    done = run(checkout, machine(tmp_path, without="gcc", fake={"id": "echo 1000"}))
+    done = run(checkout, machine(tmp_path, without=tool, fake={"id": "echo 1000"}))
     assert done.returncode == 3
-    assert "gcc" in done.stderr
-    assert "apt-get install gcc" in done.stderr
+    assert f"missing: {tool}." in done.stderr
+    assert f"apt-get install {tool}\n" in done.stderr
     assert not (checkout / ".venv").exists()
 
 
