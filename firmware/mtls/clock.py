@@ -122,9 +122,9 @@ class Clock:
         return True
 
     def accept_issued(self, not_before):
-        """Take the beginning of a leaf just issued for the time, if a hint says later; says whether.
+        """Go back to where a leaf just issued begins, if a hint says later; says whether.
 
-        It is behind by at most what the gateway backdates leaves; signed time replaces it.
+        That is late by at most what the gateway backdates leaves; signed time replaces it.
         """
         earliest = max(self._floor, not_before)
         if self.source in _SIGNED or earliest >= now():

@@ -29,9 +29,25 @@ def test_a_firmware_that_believes_any_hint_is_found_out(
         tmp_path,
         monkeypatch,
         "mtls/clock.py",
-        'if self.source in _SIGNED or not_after is None or not self._floor <= t <= not_after:',
-        'if False:',
+        "if self.source in _SIGNED or not_after is None or not self._floor <= t <= not_after:",
+        "if False:",
     )
     with empty_stage(tmp_path) as scene:
         checks, _ = play(lying_clocks, scene)
     assert {name for name, check in checks.items() if not check.passed} == FAR_OFF
+
+
+def test_a_firmware_whose_floor_rises_under_a_hint_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_firmware(
+        tmp_path,
+        monkeypatch,
+        "mtls/clock.py",
+        'if self.source != "tsa":',
+        "if self.source is None:",
+    )
+    with empty_stage(tmp_path) as scene:
+        checks, _ = play(lying_clocks, scene)
+    assert {name for name, check in checks.items() if not check.passed} == {LAST_SECOND}
+    assert "before the floor" in checks[LAST_SECOND].detail

@@ -90,6 +90,8 @@ class Relay(ServerThread):
         self._writers.add(writer)
         try:
             await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the relay ends; Python 3.11 would print what it takes for a defect
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -107,9 +109,7 @@ class Relay(ServerThread):
             if writer.is_closing():  # cut meanwhile
                 return
             both = (writer, far_writer)
-            await asyncio.gather(
-                _pump(reader, far_writer, both), _pump(far_reader, writer, both)
-            )
+            await asyncio.gather(_pump(reader, far_writer, both), _pump(far_reader, writer, both))
         finally:
             self._writers.discard(far_writer)
             far_writer.close()

@@ -41,6 +41,8 @@ def through(relay: Relay, listener: socket.socket) -> tuple[socket.socket, socke
     near = dial(relay)
     far, _ = listener.accept()
     far.settimeout(TIMEOUT_S)
+    near.sendall(b"?")
+    assert far.recv(1) == b"?"  # the kernel accepts before the relay knows
     return near, far
 
 
