@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ssl
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from handfast.lab.demo.est_client import client_context
 from handfast.lab.demo.keysearch import Identity
 from handfast.pki.authorities import Authority
 from handfast.pki.issue import issue_device_leaf
@@ -67,31 +66,12 @@ def foreign_identity(genuine: Authority, *, device_id: str, trust_domain: str) -
 
 def attempt(url: str, *, trust: x509.Certificate, identity: Identity | None) -> Outcome:
     """GET ``url`` over a connection of its own, with or without a client certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=trust.public_bytes(serialization.Encoding.DER))
-    if identity is not None:
-        _load(context, identity)
+    context = client_context(trust, identity)
     try:
         with httpx.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as client:
             return Outcome(client.get(url).status_code, "")
     except (httpx.TransportError, ssl.SSLError, OSError) as error:
         return Outcome(None, _short(error))
-
-
-def _load(context: ssl.SSLContext, identity: Identity) -> None:
-    # The ssl module takes a client's key from a file only.
-    with tempfile.TemporaryDirectory() as folder:
-        pem = Path(folder) / "credential.pem"
-        pem.touch(mode=0o600)
-        pem.write_bytes(
-            identity.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + identity.certificate.public_bytes(serialization.Encoding.PEM)
-        )
-        context.load_cert_chain(pem)
 
 
 def _short(error: BaseException) -> str:
