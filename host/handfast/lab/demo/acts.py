@@ -6,11 +6,17 @@ from collections.abc import Mapping
 
 from handfast.lab.demo.absence import long_absence
 from handfast.lab.demo.entropy import entropy
+from handfast.lab.demo.lying_clock import lying_clocks
 from handfast.lab.demo.power_cuts import power_cuts
+from handfast.lab.demo.revocation import revocation
+from handfast.lab.demo.revocation_status import revocation_status
 from handfast.lab.demo.scene import Act
 
 ACTS: Mapping[str, Act] = {
     "power cuts": power_cuts,
     "long absence": long_absence,
+    "lying clocks": lying_clocks,
+    "revocation": revocation,
+    "revocation status": revocation_status,
     "entropy": entropy,
 }

@@ -25,6 +25,7 @@ from handfast.lab.demo.report import Figure, Report, spread
 from handfast.lab.demo.rotation import superseded_leaves, swap_the_gateways_leaf
 from handfast.lab.demo.scene import Act, Scene
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.lab.openssl import OpenSsl
 from handfast.lab.parallel import in_parallel
 from handfast.pki.authorities import create_authorities
 from handfast.state import StateDir
@@ -147,6 +148,7 @@ class _Stage:
     def set_up(self, stack: ExitStack) -> None:
         """Build the simulator, make the CAs, start the gateway, lay out the boards."""
         scene, profile = self.scene, self.options.profile
+        OpenSsl.find()  # better missed now than in the middle of an act
         with self.screen.step(f"Simulated board {profile}") as tell:
             build_simulator(profile, progress=tell)
         with self.screen.step("Certificate authorities: root RSA-4096, four issuing CAs") as tell:
