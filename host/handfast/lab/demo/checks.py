@@ -162,11 +162,16 @@ def intruder_is_refused(
 
 
 def log_lines(log: Path, start: int) -> list[dict[str, Any]]:
-    """Return the log's entries from byte ``start`` on, those that are whole."""
+    """Return the log's entries that begin at byte ``start`` or later and are whole.
+
+    ``start`` is the size that the file had: it may lie in the middle of a line being written.
+    """
     with log.open("rb") as file:
-        file.seek(start)
-        whole = file.read().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+        file.seek(max(0, start - 1))
+        content = file.read().rpartition(b"\n")[0]
+    if start > 0:
+        content = content.partition(b"\n")[2]
+    return [json.loads(line) for line in content.splitlines()]
 
 
 def _wait_for_log(
