@@ -17,7 +17,7 @@ from handfast.gateway import admin, api, est, public
 from handfast.gateway.authorise import Purpose, RequestFacts
 from handfast.gateway.context import Gateway
 from handfast.gateway.problems import Problem, problem_response
-from handfast.gateway.requests import certificate_sha256, decide, notes
+from handfast.gateway.requests import certificate_sha256, decide, notes, peer_of
 from handfast.pki.csr import CsrError
 
 Gate = Callable[[Scope, Gateway], None]
@@ -93,6 +93,7 @@ class _Application:
         digest = certificate_sha256(scope)
         fields: dict[str, Any] = {
             "listener": scope["extensions"]["handfast"]["listener"],
+            "peer": peer_of(scope).address,
             "method": scope["method"],
             "path": scope["path"],
             "status": status,

@@ -40,6 +40,7 @@ class Peer:
 
     listener: str
     client_certificate_sha256: bytes | None = None
+    address: str = "192.0.2.1:4711"
     device_id: str | None = None
     unix_credentials: tuple[int, int, int] | None = None
 

@@ -68,6 +68,20 @@ def test_a_request_that_a_revocation_cuts_off_is_not_logged_as_served(
     asyncio.run(main())
 
 
+def test_a_request_is_logged_with_its_connection_as_a_refused_handshake_is(
+    tmp_path: Path, authorities: dict[str, Authority]
+) -> None:
+    async def send(message: Message) -> None:
+        pass
+
+    async def main() -> None:
+        async with open_rig(tmp_path, authorities) as rig:
+            await rig.app(scope(), receive, send)
+            assert rig.log[-1]["peer"] == Peer("public").address
+
+    asyncio.run(main())
+
+
 def test_a_failure_of_ours_is_answered_500_and_logged_with_its_cause(
     tmp_path: Path, authorities: dict[str, Authority]
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +15,16 @@ import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from OpenSSL import SSL
 
 from handfast.gateway.server import Listener, build_context
+from handfast.gateway.server.refusals import handshake_refusal
 from support_server import (
     Reader,
     Running,
@@ -190,6 +199,55 @@ def test_a_weak_key_is_refused_and_logged() -> None:
         with tls, pytest.raises(ssl.SSLError):
             tls.recv(1)
         assert running.log.wait("tls_refused")["reason"] == "weak-key"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_certificate_with_another_key_is_refused_and_named(
+    version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    copied = pki().device.certificate
+    context = client_context(version=version)
+    pair = tmp_path / "pair.pem"
+    pair.write_bytes(_key_passed_off_as_of(copied) + pem(copied).encode())
+    context.load_cert_chain(pair)
+
+    def call(running: Running) -> None:
+        with context.wrap_socket(running.connect(), server_hostname="localhost") as tls:
+            tls.recv(1)  # where TLS 1.3 tells of a refusal
+
+    with serving(mutual()) as running:
+        with pytest.raises(ssl.SSLError, match="DECRYPT_ERROR"):
+            call(running)
+        assert running.log.wait("tls_refused")["reason"] == "bad-proof-of-possession"
+        assert running.app.scopes == []
+
+
+def _key_passed_off_as_of(certificate: x509.Certificate) -> bytes:
+    """Return a new key with the public half of another: OpenSSL takes it for a matching pair."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = certificate.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    own, foreign = (
+        k.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        for k in (key.public_key(), public)
+    )
+    der = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    mixed = base64.encodebytes(der.replace(own, foreign))
+    return b"-----BEGIN EC PRIVATE KEY-----\n" + mixed + b"-----END EC PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        (["provider signature failure", "bad signature"], "bad-proof-of-possession"),
+        (["wrong signature type"], "bad-proof-of-possession"),
+        (["ssl/tls alert bad certificate"], "refused-by-peer"),
+        (["something new"], "protocol-error"),
+    ],
+)
+def test_openssls_words_become_a_reason(texts: list[str], reason: str) -> None:
+    error = SSL.Error([("SSL routines", "", text) for text in texts])
+    assert handshake_refusal(error).reason == reason
 
 
 @pytest.mark.parametrize(

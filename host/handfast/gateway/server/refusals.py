@@ -30,6 +30,9 @@ _VERIFY_SLUGS = {
 # Reasons in OpenSSL's error queue (openssl/sslerr.h), by the start of their text.
 _HANDSHAKE_SLUGS = (
     ("peer did not return a certificate", "no-certificate"),
+    # CertificateVerify (RFC 8446 4.4.3): the certificate is not matched by the peer's key.
+    ("bad signature", "bad-proof-of-possession"),
+    ("wrong signature type", "bad-proof-of-possession"),
     ("no shared cipher", "no-shared-cipher"),
     ("no shared signature algorithms", "no-shared-signature-algorithm"),
     ("no suitable signature algorithm", "no-shared-signature-algorithm"),
