@@ -6,6 +6,7 @@ A function returns one sentence about what it saw, or raises :class:`CheckFailed
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +19,14 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.admin_client import AdminClient
 from handfast.errors import CheckFailed
 from handfast.lab.demo.fleet import DemoBoard
-from handfast.lab.demo.intruders import Outcome, attempt
+from handfast.lab.demo.intruders.attempt import Attempt, Expected
+from handfast.lab.demo.intruders.client import Client
+from handfast.lab.demo.intruders.forge import pair
 from handfast.lab.demo.keysearch import (
     Identity,
     find_leaks,
@@ -36,6 +40,7 @@ _JUST_WOKEN_S = 600
 # TSA times are whole seconds, and the line about it crosses a serial port.
 _CLOCK_TOLERANCE_S = 3
 _REVOKED = "urn:handfast:error:device-revoked"
+_REFUSALS = (401, 403)
 _REFUSED_WITHIN_S = 30.0
 _LOG_WITHIN_S = 5.0
 _POLL_S = 0.05
@@ -150,15 +155,24 @@ def no_call_was_lost(calls: Calls, boards: Sequence[DemoBoard]) -> str:
 
 
 def intruder_is_refused(
-    url: str, log: Path, *, trust: x509.Certificate, identity: Identity | None, reason: str
+    url: str, log: Path, *, trust: x509.Certificate, identity: Identity, reason: str
 ) -> str:
-    """A client that must not get in does not, and the log says why."""
+    """A client that must not get in at the API does not, and the log says why."""
     start = log.stat().st_size
-    outcome: Outcome = attempt(f"{url}/v1/ping", trust=trust, identity=identity)
-    expect(outcome.refused, f"it got in: {outcome}")
-    said = _wait_for_log(log, start, lambda line: reason in (line.get("reason"), line.get("slug")))
-    expect(said is not None, f"refused ({outcome}), but the log does not say {reason}")
-    return f"{outcome}; logged as {reason}"
+    root = trust.public_bytes(Encoding.PEM).decode()
+    stolen = pair("stolen", identity.certificate, identity.key)
+    with tempfile.TemporaryDirectory() as scratch:
+        client = Client({"api": url}, root, source="127.0.0.1", scratch=Path(scratch))
+        answer = client.make(Attempt("api", "GET", "/v1/ping", Expected(reason), stolen))
+    expect(answer.status in (None, *_REFUSALS), f"it got in: {answer}")
+    line = _wait_for_log(log, start, lambda line: _is_from(line, answer.peer)) or {}
+    said = line.get("reason") or line.get("slug") or "nothing"
+    expect(said == reason, f"refused ({answer}), but the log says {said} and not {reason}")
+    return f"{answer}; logged as {reason}"
+
+
+def _is_from(line: dict[str, Any], peer: str) -> bool:
+    return (line.get("listener"), line.get("peer")) == ("api", peer)
 
 
 def log_lines(log: Path, start: int) -> list[dict[str, Any]]:
@@ -183,14 +197,6 @@ def _wait_for_log(
         if found is not None or time.monotonic() > deadline:
             return found
         time.sleep(_POLL_S)
-
-
-def idevid_of(board: DemoBoard, device_ca: x509.Certificate) -> Identity:
-    """Return the factory identity that a copied flash chip would give away."""
-    for identity in _identities(board):
-        if identity.certificate.issuer != device_ca.subject:
-            return identity
-    raise CheckFailed(f"{board.name} has no IDevID in its flash")
 
 
 def revoked_within_one_request(gateway: AdminClient, boards: Sequence[DemoBoard], log: Path) -> str:

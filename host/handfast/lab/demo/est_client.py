@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import ssl
-import tempfile
-from pathlib import Path
 
 import httpx
 from cryptography import x509
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from handfast.errors import Refused, Unreachable
+from handfast.lab.demo.key_pair import load_pair
 from handfast.lab.demo.keysearch import Identity
 from handfast.lab.demo.scene import Scene
 
@@ -70,17 +69,6 @@ def client_context(trust: x509.Certificate, identity: Identity | None = None) ->
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=trust.public_bytes(Encoding.DER))
     if identity is not None:
-        _load(context, identity)
+        key = identity.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        load_pair(context, identity.certificate.public_bytes(Encoding.DER), key)
     return context
-
-
-def _load(context: ssl.SSLContext, identity: Identity) -> None:
-    # The ssl module takes a client's key from a file only.
-    with tempfile.TemporaryDirectory() as folder:
-        pem = Path(folder) / "credential.pem"
-        pem.touch(mode=0o600)
-        pem.write_bytes(
-            identity.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + identity.certificate.public_bytes(Encoding.PEM)
-        )
-        context.load_cert_chain(pem)
