@@ -70,8 +70,9 @@ def break_firmware(
 def break_gateway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, good: str, bad: str
 ) -> None:
-    """Have gateway processes started from code in which one text is replaced."""
+    """Have gateway processes started from code in which one text is replaced, or one more."""
     tree = tmp_path / "broken"
-    shutil.copytree(ROOT / "host", tree, ignore=shutil.ignore_patterns("__pycache__"))
+    if not tree.exists():
+        shutil.copytree(ROOT / "host", tree, ignore=shutil.ignore_patterns("__pycache__"))
     _replace(tree / "handfast" / name, good, bad)
     monkeypatch.setenv("PYTHONPATH", str(tree))
