@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from handfast.boards.builder import build_simulator
+from handfast.lab.demo.intruders.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = {
@@ -29,6 +30,8 @@ CHECKS = {
     "power cuts: every one survived",
     "power cuts: nothing lost, nothing left over",
     "long absence: back by the IDevID",
+    "intruders: at least 1,000 attempts, good calls among them",
+    *(f"intruders: {kind.promise}" for kind in KINDS),
     "clock: a board told 2099 recovers",
     "clock: a board told 1970 recovers",
     "clock: a board told its leaf's last second recovers",
@@ -125,6 +128,9 @@ def test_every_promise_holds(profile: str, boards: int, tmp_path: Path) -> None:
     assert totals["rotations"] >= 5 * boards
     assert totals["calls"] > 0
     assert totals["lost_calls"] == 0
+    assert totals["attempts"] >= 1000
+    assert totals["true_accepts"] + totals["true_rejects"] == totals["attempts"]
+    assert totals["false_accepts"] == totals["false_rejects"] == totals["wrong_reasons"] == 0
     assert totals["power_cuts"] == totals["power_cuts_survived"] >= 50
     assert list(tmp_path.iterdir()) == [result]  # no folder of the demo is left
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from handfast.lab.demo.absence import long_absence
 from handfast.lab.demo.entropy import entropy
+from handfast.lab.demo.intruders.act import intruders
 from handfast.lab.demo.lying_clock import lying_clocks
 from handfast.lab.demo.power_cuts import power_cuts
 from handfast.lab.demo.revocation import revocation
@@ -15,6 +16,7 @@ from handfast.lab.demo.scene import Act
 ACTS: Mapping[str, Act] = {
     "power cuts": power_cuts,
     "long absence": long_absence,
+    "intruders": intruders,
     "lying clocks": lying_clocks,
     "revocation": revocation,
     "revocation status": revocation_status,
