@@ -5,9 +5,11 @@
 __version__ = "0.1.0"
 
 _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
+# In the order that leaves the largest free piece: 49 KB of the sim-pico-w's heap, where the order
+# of the layers leaves 25. What is compiled last takes the holes of what came before.
 _MODULES = (
-    "errors der p256 drbg keys x509 pkcs7 tsp clock config store http tls client est timesync"
-    " plan agent"
+    "errors plan http store tls call client agent x509 tsp config est timesync keys p256 drbg"
+    " outgoing pkcs7 clock der"
 ).split()
 
 

@@ -1,32 +1,61 @@
 # Handfast mTLS for MicroPython: a REST client on one kept-open connection
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-import gc
 import time
 
 from micropython import const
 
+from .call import Call
 from .config import split_url
-from .errors import ClockNotSet, NotEnrolled, OutOfMemory, ProtocolError, Refused
-from .errors import Unreachable, Untrusted
-from .http import ResponseParser, request_bytes
+from .errors import OutOfMemory, ProtocolError, Refused, Unreachable, Untrusted
+from .http import MAX_BODY_BYTES, ResponseParser
+from .tls import CURRENT, choose_identity, connect_tls, deadline_in, left_ms, require_ready
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 _MAX_MEMBER_CHARS = const(256)
-_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE")
-CURRENT = "current"
+_MAX_REDIRECTS = const(5)
+_GROWTH_BYTES = const(256)  # of a body whose length nobody said
 _PROBLEM = "application/problem+json"
 
 
 class Response:
-    """`status_code`, `reason`, `headers` (lower-case names), `content`, `text`, `json()`."""
+    """`status_code`, `reason`, `headers` (names in any case); the body at once or in pieces."""
 
-    def __init__(self, parser):
+    _content = None  # the body, once it is in memory
+    _at = 0  # how much of that was read in pieces
+
+    def __init__(self, session, parser):
         self.status_code = parser.status
         self.reason = parser.reason
         self.headers = parser.headers
-        self.content = bytes(parser.body)
+        self._session = session  # None once the body is at its end, or given up
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Give up the rest of the body, and with it the connection."""
+        if self._session is not None:
+            self._session.close()
+
+    @property
+    def ok(self):
+        return self.status_code < 400
+
+    @property
+    def content(self):
+        """The body; ProtocolError when it is longer than the session's limit."""
+        self.load()
+        return self._content
+
+    def load(self):
+        """Read what is left of the body into memory; the connection is free for the next call."""
+        if self._content is None:
+            self._content = self._session.read_whole() if self._session else b""
 
     @property
     def text(self):
@@ -39,6 +68,28 @@ class Response:
             return json.loads(self.content.decode())
         except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
             raise ProtocolError("the response's body is not JSON")
+
+    def readinto(self, buf):
+        """Return how many bytes of the body came into `buf`, 0 at its end."""
+        if self._content is not None:
+            return self._from_memory(buf)
+        return self._session.read_into(buf) if self._session else 0
+
+    def _from_memory(self, buf):
+        n = min(len(buf), len(self._content) - self._at)
+        buf[:n] = memoryview(self._content)[self._at : self._at + n]
+        self._at += n
+        return n
+
+    def iter_content(self, chunk_size=512):
+        """Yield the body in pieces of at most `chunk_size` bytes."""
+        buf = bytearray(chunk_size)
+        view = memoryview(buf)
+        while True:
+            n = self.readinto(buf)
+            if not n:
+                return
+            yield bytes(view[:n])
 
     def refusal(self):
         """Return the Refused that the response stands for, None when it is a success."""
@@ -67,26 +118,172 @@ def _line(value):
 
 
 def exchange(connection, head, body, parser):
-    """Send one request and feed the parser until the response is whole.
+    """Send one request and read the response whole; its body becomes `parser.body`.
 
     Raises OSError when the connection fails before its end, ProtocolError for a bad response.
     """
     connection.send(head)
     if body:
         connection.send(body)
-    buf = bytearray(512)
-    view = memoryview(buf)
+    while not parser.head():
+        fill(connection, parser)
+    parser.body = read_all(parser, lambda out: pull(connection, parser, out))
+
+
+def fill(connection, parser):
+    n = connection.receive_into(parser.buf)
+    if not n and not parser.started:
+        raise OSError(_ECONNRESET)
+    parser.filled(n)
+
+
+def pull(connection, parser, out):
+    """Return how many bytes of the body came into `out`, 0 at its end."""
+    while True:
+        n = parser.pull(out)
+        if n is not None:
+            return n
+        fill(connection, parser)
+
+
+def read_all(parser, read_into):
+    """Return the body as bytes, read with `read_into`; `parser` bounds it."""
+    if parser.done:
+        return b""
+    body = bytearray(parser.left if parser.left > 0 else _GROWTH_BYTES)
+    at = read_into(body)
     while not parser.done:
-        n = connection.receive_into(buf)
-        if n:
-            parser.feed(view[:n])
-        elif parser.started:
-            parser.eof()
-        else:
-            raise OSError(_ECONNRESET)
+        if at == len(body):
+            body.extend(bytes(_GROWTH_BYTES))
+        at += read_into(memoryview(body)[at:])
+    return bytes(body if at == len(body) else memoryview(body)[:at])
 
 
-class Session:
+class SessionBase:
+    """What a session is without its IO: see Session."""
+
+    def __init__(
+        self,
+        base_url,
+        store,
+        identity=CURRENT,
+        timeout_ms=10000,
+        clock=None,
+        watch=None,
+        connect_timeout_ms=None,
+        handshake_timeout_ms=None,
+        read_timeout_ms=None,
+        retries=0,
+        max_body_bytes=MAX_BODY_BYTES,
+    ):
+        self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
+        self.prefix = self.prefix.rstrip("/")
+        self.authority = (("[%s]" if ":" in self.host else "%s") % self.host) + (
+            "" if self.port == 443 else ":%d" % self.port
+        )
+        self.store = store
+        self.timeout_ms = timeout_ms
+        self.connect_timeout_ms = connect_timeout_ms
+        self.handshake_timeout_ms = handshake_timeout_ms
+        self.read_timeout_ms = read_timeout_ms
+        self.retries = retries
+        self.max_body_bytes = max_body_bytes
+        self.headers = {}
+        self.handshake_ms = None
+        self._identity = identity
+        self._clock = clock
+        self._watch = watch
+        self._parser = ResponseParser()
+        self._connection = None
+        self._response = None  # whose body is not read to its end
+        self._deadline = 0
+
+    def close(self):
+        self._detach()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _detach(self):
+        if self._response is not None:
+            self._response._session = self._response = None
+
+    # What a Call asks for
+
+    def now(self):
+        from .clock import now
+
+        return now()
+
+    def octets(self):
+        return self.store.drbg().generate(2)
+
+    # One request
+
+    def _call(self, method, path, params, headers, json, data, idempotent, allow_redirects):
+        target = self.prefix + path
+        if not path.startswith("/"):
+            from .redirect import resolve
+
+            target = resolve(path, self.authority, self.prefix + "/")
+        if params or json is not None or data is not None or self.headers:
+            from .outgoing import dress
+
+            target, headers, data = dress(target, params, self.headers, headers, json, data)
+        return Call(
+            method,
+            target,
+            headers,
+            data,
+            idempotent,
+            self.retries,
+            _MAX_REDIRECTS if allow_redirects else None,
+        )
+
+    def _start(self, timeout_ms):
+        self._deadline = deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
+        if self._response is not None or (self._connection and self._connection.stale()):
+            self.close()
+
+    def _limit(self):
+        """Give the connection until the read or the total deadline, whichever comes first."""
+        left = left_ms(self._deadline)
+        if self.read_timeout_ms is not None:
+            left = min(left, self.read_timeout_ms)
+        self._connection.extend(left)
+
+    def _pause_ms(self, wait_ms):
+        """Return it if there is time for it within the request's total, else None."""
+        fits = wait_ms is not None and (not wait_ms or wait_ms < left_ms(self._deadline))
+        return wait_ms if fits else None
+
+    def _failed(self, error):
+        """Close, and return the library's error for what happened on the connection."""
+        self.close()
+        if isinstance(error, OSError):
+            why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
+            return Unreachable("%s:%d %s" % (self.host, self.port, why), error.errno)
+        if isinstance(error, MemoryError):
+            return OutOfMemory("not enough heap for a request: free some")
+        return error
+
+    def _ended(self):
+        """The response is whole: keep the connection, or do not."""
+        self._detach()
+        if not self._parser.keep_alive:
+            self.close()
+
+    def _tell(self, error):
+        if self._watch is not None:
+            self._watch(error)
+
+    def _answered(self, response):
+        if not 300 <= response.status_code < 400:  # a redirect is neither yes nor no
+            self._tell(response.refusal())
+        return response
+
+
+class Session(SessionBase):
     """Requests below `base_url`, verified by the store's anchors, one connection at a time.
 
     `identity` is CURRENT (the store's current slot at each connect, so that a renewed certificate
@@ -95,26 +292,10 @@ class Session:
     the Refused or Untrusted that came instead. Without a `clock` the board's own is taken, unless
     it stands before the floor. `handshake_ms` is what the newest connection took to open, TCP and
     TLS; None before the first.
+
+    `timeout_ms` bounds a request as a whole, with its retries, redirects and body; the others bound
+    a step of it (the connection, the handshake, the head or one piece of the body).
     """
-
-    def __init__(self, base_url, store, identity=CURRENT, timeout_ms=10000, clock=None, watch=None):
-        self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
-        self.prefix = self.prefix.rstrip("/")
-        self.store = store
-        self.timeout_ms = timeout_ms
-        self._identity = identity
-        self._clock = clock
-        self._watch = watch
-        self._connection = None
-        self.handshake_ms = None
-        self._authority = (("[%s]" if ":" in self.host else "%s") % self.host) + (
-            "" if self.port == 443 else ":%d" % self.port
-        )
-
-    def close(self):
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     def __enter__(self):
         return self
@@ -125,54 +306,45 @@ class Session:
     def get(self, path, **options):
         return self.request("GET", path, **options)
 
+    def head(self, path, **options):
+        return self.request("HEAD", path, **options)
+
     def post(self, path, **options):
         return self.request("POST", path, **options)
 
     def put(self, path, **options):
         return self.request("PUT", path, **options)
 
+    def patch(self, path, **options):
+        return self.request("PATCH", path, **options)
+
     def delete(self, path, **options):
         return self.request("DELETE", path, **options)
 
     def connect(self):
         """Open the connection if it is not; raises as tls.connect_tls does."""
-        if self._connection is not None:
-            return
-        identity = self._choose()
-        if not self._has_time():
-            raise ClockNotSet("no believable time yet, nothing is sent before: sync it first")
-        self.store.drbg()  # a board with stuck entropy opens no TLS session
-        from .tls import connect_tls
+        if self._connection is None:
+            self._start(None)
+            self._open()
 
+    def _open(self):
+        identity = choose_identity(self.store, self._identity)
+        require_ready(self.store, self._clock)
         began = time.ticks_ms()
         try:
             self._connection = connect_tls(
-                self.host, self.port, self.timeout_ms, self.store.anchors(), identity
+                self.host,
+                self.port,
+                left_ms(self._deadline),
+                self.store.anchors(),
+                identity,
+                self.connect_timeout_ms,
+                self.handshake_timeout_ms,
             )
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
         self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
-
-    def _has_time(self):
-        if self._clock is not None:
-            return self._clock.believable
-        from .clock import BUILD_TIME, now
-
-        return now() >= max(BUILD_TIME, self.store.read_floor())
-
-    def _choose(self):
-        identity = self._identity
-        if identity is None or hasattr(identity, "cert_der"):
-            return identity
-        if identity == CURRENT:
-            slot = self.store.current()
-            identity = self.store.identity(slot) if slot else None
-        else:
-            identity = identity()
-        if identity is None or not identity.cert_der:
-            raise NotEnrolled("no usable certificate on this board yet: let an Agent enrol it")
-        return identity
 
     def wait_for_close(self, timeout_ms):
         """Send nothing and wait; raise Refused if the peer closes or alerts meanwhile."""
@@ -185,57 +357,112 @@ class Session:
             n = 0
         raise Refused(0, None, "%s %s" % (self.host, "spoke first" if n else "hung up"))
 
-    def _tell(self, error):
-        if self._watch is not None:
-            self._watch(error)
-
-    def request(self, method, path, headers=(), json=None, data=None, idempotent=None):
+    def request(
+        self,
+        method,
+        path,
+        params=None,
+        headers=(),
+        json=None,
+        data=None,
+        stream=False,
+        timeout_ms=None,
+        allow_redirects=True,
+        idempotent=None,
+        max_body_bytes=None,
+    ):
         """Return the Response, whatever its status; `idempotent=True` lets a POST be sent again.
 
+        With `stream` its body is left on the connection, of any size unless `max_body_bytes` is
+        given, for readinto and iter_content; the next request gives up what was not read.
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
-        if idempotent is None:
-            idempotent = method in _IDEMPOTENT
-        headers = list(headers)
-        if json is not None:
-            from json import dumps
+        call = self._call(method, path, params, headers, json, data, idempotent, allow_redirects)
+        if max_body_bytes is None and not stream:
+            max_body_bytes = self.max_body_bytes
+        self._start(timeout_ms)
+        while True:
+            response = self._try(call, max_body_bytes, stream)
+            if response is not None:
+                return self._answered(response)
 
-            data = dumps(json).encode()
-            headers.append(("Content-Type", "application/json"))
-        head = request_bytes(
-            method, self._authority, self.prefix + path, headers, data if data is not None else None
-        )
-        if self._connection is not None and self._connection.stale():
-            self.close()
+    def _try(self, call, max_body_bytes, stream):
+        """Return the Response, or None when it is worth another try."""
         reused = self._connection is not None
         try:
-            parser = self._attempt(method, head)
+            response = self._attempt(call, max_body_bytes)
         except Unreachable:
-            if not (reused and idempotent):
+            wait = self._pause_ms(call.after_failure(reused, self))
+            if wait is None:
                 raise
-            parser = self._attempt(method, head)  # the kept-open connection was stale
-        response = Response(parser)
-        if not 300 <= response.status_code < 400:  # a redirect is neither yes nor no
-            self._tell(response.refusal())
+        else:
+            if response.status_code < 300:
+                wait = None
+            else:
+                wait = self._pause_ms(
+                    call.after_response(response.status_code, response.headers, self)
+                )
+            if not stream or wait is not None or not response.ok:
+                response.load()
+            if wait is None:
+                return response
+        time.sleep_ms(wait)
+        return None
+
+    def _attempt(self, call, max_body_bytes):
+        """Send the call once; return the Response, its body unread."""
+        parser = self._parser
+        call.sent = False
+        try:
+            if self._connection is None:
+                self._open()
+            parser.begin(call.method, max_body_bytes)
+            self._connection.extend(left_ms(self._deadline))
+            whole = self._send(call)
+            self._limit()
+            while not parser.head():
+                fill(self._connection, parser)
+        except BaseException as error:
+            failure = self._failed(error)
+            if failure is error:
+                raise
+            raise failure
+        parser.keep_alive = parser.keep_alive and whole
+        response = Response(self, parser)
+        self._response = response
+        if parser.done:
+            self._ended()
+            response._content = b""
         return response
 
-    def _attempt(self, method, head):
-        parser = ResponseParser(method)
+    def _send(self, call):
+        """Return whether all of it went out: a peer may say no to a body before its end."""
+        call.sent = True
         try:
-            self.connect()
-            self._connection.extend(self.timeout_ms)
-            exchange(self._connection, head, None, parser)
+            for piece in call.pieces(self.authority):
+                self._connection.send(piece)
         except OSError as error:
-            self.close()
-            why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
-            raise Unreachable("%s:%d %s" % (self.host, self.port, why), error.errno)
-        except MemoryError:
-            self.close()
-            raise OutOfMemory("not enough heap for a request: free some")
-        except BaseException:
-            self.close()
-            raise
-        if not parser.keep_alive:
-            self.close()
-        gc.collect()
-        return parser
+            if error.errno == _ETIMEDOUT or call.body is None:
+                raise
+            return False
+        return True
+
+    def read_into(self, out):
+        """Return how many bytes of the open response's body came into `out`, 0 at its end."""
+        parser = self._parser
+        try:
+            self._limit()
+            n = pull(self._connection, parser, out)
+        except BaseException as error:
+            failure = self._failed(error)
+            if failure is error:
+                raise
+            raise failure
+        if parser.done:
+            self._ended()
+        return n
+
+    def read_whole(self):
+        """Return the rest of the open response's body."""
+        self._parser.bound(self.max_body_bytes)
+        return read_all(self._parser, self.read_into)

@@ -1,6 +1,10 @@
 # Handfast mTLS for MicroPython: HTTP/1.1 as bytes in and bytes out, without sockets
 # MIT license; Copyright (c) 2026 the Handfast authors
-"""RFC 9110 and 9112, the client's half, with hard limits. Runs on MicroPython and CPython."""
+"""RFC 9110 and 9112, the client's half, with hard limits. Runs on MicroPython and CPython.
+
+Memory is constant: a body is handed on in the portions that the caller has room for, and a head
+is kept as the bytes that it is, since a keep-alive request is to leave hardly any garbage behind.
+"""
 
 from .errors import ProtocolError
 
@@ -10,6 +14,8 @@ except ImportError:  # on CPython
     const = int
 
 MAX_BODY_BYTES = 16384
+CHUNKED = -1  # the length of a body that nobody knows beforehand
+_BUFFER_BYTES = const(512)
 _MAX_LINE_BYTES = const(2048)
 _MAX_HEADER_BYTES = const(8192)
 _MAX_HEADERS = const(48)
@@ -35,203 +41,318 @@ def _clean(text):
     return text
 
 
-def request_bytes(method, host, target, headers=(), body=None):
-    """Return the head of a request, with its body behind it when that is bytes."""
+def request_head(method, host, target, headers=(), length=None):
+    """Return the head of a request; `length` of its body is CHUNKED, a number, or None for none."""
     target = _clean(target)
     if " " in target:
         raise ProtocolError("a blank in a request target: encode it as %20")
-    lines = ["%s %s HTTP/1.1" % (_clean(method), target), "Host: " + _clean(host)]
-    for name, value in headers:
-        lines.append(_clean(name) + ": " + _clean(value))
-    if body is not None:
-        lines.append("Content-Length: %d" % len(body))
-    elif method in ("POST", "PUT", "PATCH"):
-        lines.append("Content-Length: 0")
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode()
-    return head if not body else head + body
+    lines = ""
+    for name, value in headers.items() if hasattr(headers, "items") else headers:
+        lines += "%s: %s\r\n" % (_clean(name), _clean(value))
+    if length == CHUNKED:
+        lines += "Transfer-Encoding: chunked\r\n"
+    elif length is not None or method in ("POST", "PUT", "PATCH"):
+        lines += "Content-Length: %d\r\n" % (length or 0)
+    text = "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (_clean(method), target, _clean(host), lines)
+    return text.encode()
 
 
-def _decimal(text, what):
-    if not text or len(text) > 10 or not text.isdigit():
-        raise ProtocolError("the response's %s is not a number" % what)
-    return int(text)
+def request_bytes(method, host, target, headers=(), body=None):
+    """Return a whole request: the head, and its body if it has one."""
+    head = request_head(method, host, target, headers, None if body is None else len(body))
+    return head + body if body else head
+
+
+def _bad(what):
+    raise ProtocolError("the response " + what)
+
+
+class Headers:
+    """Headers of a response; a name may be asked for in any case, repeated ones are joined."""
+
+    def __init__(self):
+        self._raw = bytearray(b"\n")  # "name: value\n" each, the names in lower case
+
+    def add(self, line):
+        """Take in a checked line whose name is in lower case."""
+        self._raw.extend(line)
+        self._raw.append(10)
+
+    def find(self, key):
+        """Return the value of b"\\nname:", None when there is none."""
+        raw = self._raw
+        found = None
+        at = raw.find(key)
+        while at >= 0:
+            start = at + len(key)
+            at = raw.find(b"\n", start)
+            while raw[start] == 32 or raw[start] == 9:
+                start += 1
+            value = raw[start:at].decode().rstrip()
+            found = value if found is None else found + ", " + value
+            at = raw.find(key, at)
+        return found
+
+    def get(self, name, default=None):
+        value = self.find(("\n%s:" % name.lower()).encode())
+        return default if value is None else value
+
+    def __getitem__(self, name):
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name):
+        return self.get(name) is not None
+
+    def __iter__(self):
+        seen = []
+        for line in self._raw.decode().split("\n"):
+            name = line.partition(":")[0]
+            if name and name not in seen:
+                seen.append(name)
+        return iter(seen)
+
+    def items(self):
+        return [(name, self.get(name)) for name in self]
 
 
 class ResponseParser:
-    """Fed with bytes as they come, in any portions; ``done`` says when the response is whole."""
+    """Parses what a caller reads into `buf`: first `head`, then `pull` until it returns 0.
 
-    def __init__(self, method="GET", max_body_bytes=MAX_BODY_BYTES):
+    `begin` makes it ready for another response, in the same memory.
+    """
+
+    def __init__(self, method="GET", max_body_bytes=MAX_BODY_BYTES, buffer_bytes=_BUFFER_BYTES):
+        self.buf = bytearray(buffer_bytes)
+        self._view = memoryview(self.buf)
+        self._line = bytearray()  # what came of a line whose end has not
+        self.begin(method, max_body_bytes)
+
+    def begin(self, method, max_body_bytes):
+        """Forget the last response; `max_body_bytes` is None for a body without a limit."""
         self.status = 0
         self.reason = ""
-        self.headers = {}  # lower-case name -> value; repeated ones joined by ", "
-        self.body = bytearray()
+        self.headers = Headers()
         self.keep_alive = False
         self.started = False  # whether a byte of the response has come
+        self.left = 0  # bytes of the body, or of its chunk, that are still to come
         self._method = method
         self._max_body = max_body_bytes
         self._state = _STATUS
-        self._line = bytearray()
-        self._header_bytes = 0
-        self._headers_seen = 0
-        self._interim = 0
-        self._left = 0
-        self._http_10 = False
+        self._at = self._end = 0  # what of `buf` has not been looked at
+        self._line[:] = b""
+        self._header_bytes = self._headers_seen = self._interim = self._taken = 0
 
     @property
     def done(self):
         return self._state == _DONE
 
-    def feed(self, data):
-        """Take bytes in; bytes behind the end of the response are a protocol error."""
-        data = memoryview(data)
-        self.started = True
-        at = 0
-        end = len(data)
-        while at < end:
-            if self._state == _DONE:
-                raise ProtocolError("bytes behind the end of the response")
-            if self._state == _BODY or self._state == _CHUNK:
-                at += self._take(data[at:])
-            else:
-                at = self._take_line(data, at)
-
-    def eof(self):
-        """The peer closed: only a response without a length may end so."""
-        if self._state == _BODY and self._left == _UNTIL_CLOSE:
+    def filled(self, n):
+        """Say that n bytes came into `buf`, which was used up; 0 is the peer's end."""
+        if n:
+            self.started = True
+            self._at = 0
+            self._end = n
+        elif self._state == _BODY and self.left == _UNTIL_CLOSE:
             self._state = _DONE
         elif self._state != _DONE:
-            raise ProtocolError("the connection closed in the middle of a response")
+            _bad("broke off in the middle")
+
+    def head(self):
+        """Return whether the head is whole; if not, `buf` is to be filled."""
+        while self._state < _BODY and self._at < self._end:
+            self._take_line()
+        return self._state >= _BODY
+
+    def pull(self, out):
+        """Return how many bytes of the body were put into `out`: 0 at the body's end, None when
+        `buf` is to be filled first."""
+        while self._state != _DONE:
+            if self._at == self._end:
+                return None
+            if self._state == _BODY or self._state == _CHUNK:
+                return self._copy(out)
+            self._take_line()
+        return 0
+
+    def _finish(self):
+        self._state = _DONE
+        if self._at < self._end:
+            _bad("goes on behind its end")
 
     # Lines: status, headers, chunk sizes
 
-    def _take_line(self, data, at):
+    def _take_line(self):
+        start = self._at
         line = self._line
-        end = len(data)
-        while at < end:
-            byte = data[at]
-            at += 1
-            if byte == 10:
-                if line and line[-1] == 13:
-                    line = line[:-1]
-                text = _ascii(line)
-                self._line = bytearray()
-                self._handle_line(text)
-                return at
-            line.append(byte)
-            if len(line) > _MAX_LINE_BYTES:
-                raise ProtocolError("a line of the response is too long")
-        return at
+        cut = self.buf.find(b"\n", start, self._end)
+        end = self._end if cut < 0 else cut
+        if len(line) + end - start > _MAX_LINE_BYTES:
+            _bad("has a line that is too long")
+        if cut < 0:
+            self._at = end
+            line.extend(self._view[start:end])
+            return
+        self._at = cut + 1
+        if not line:
+            self._handle_line(self.buf, start, end)
+            return
+        line.extend(self._view[start:end])
+        self._handle_line(line, 0, len(line))
+        line[:] = b""
 
-    def _handle_line(self, text):
+    def _handle_line(self, data, start, end):
+        if end > start and data[end - 1] == 13:
+            end -= 1
+        _check_text(data, start, end)
         state = self._state
-        if state == _STATUS:
-            self._status_line(text)
-        elif state == _HEADER or state == _TRAILER:
-            self._header_bytes += len(text) + 2
+        if state == _HEADER or state == _TRAILER:
+            self._header_bytes += end - start + 2
             if self._header_bytes > _MAX_HEADER_BYTES:
-                raise ProtocolError("the response's headers are too long")
-            if text:
-                self._header_line(text, state == _HEADER)
+                _bad("has headers that are too long")
+            if end > start:
+                self._header_line(data, start, end)
             elif state == _TRAILER:
-                self._state = _DONE
+                self._finish()
             else:
                 self._headers_end()
+        elif state == _STATUS:
+            self._status_line(data, start, end)
         elif state == _CHUNK_SIZE:
-            self._chunk_size(text)
+            self._chunk_size(data, start, end)
         else:  # _CHUNK_END
-            if text:
-                raise ProtocolError("a chunk of the response is longer than it says")
+            if end > start:
+                _bad("has a chunk that is longer than it says")
             self._state = _CHUNK_SIZE
 
-    def _status_line(self, text):
-        version, _, rest = text.partition(" ")
-        code, _, self.reason = rest.partition(" ")
-        if version not in ("HTTP/1.1", "HTTP/1.0") or len(code) != 3:
-            raise ProtocolError("the answer is not HTTP/1.1")
-        self.status = _decimal(code, "status")
+    def _status_line(self, data, start, end):
+        self._http_10 = data.startswith(b"HTTP/1.0 ", start)
+        if not self._http_10 and not data.startswith(b"HTTP/1.1 ", start):
+            _bad("is not HTTP/1.1")
+        code = start + 12
+        if end < code or (end > code and data[code] != 32):
+            _bad("has no status")
+        self.status = _decimal(data[start + 9 : code])
         if self.status < 100 or self.status == 101:
-            raise ProtocolError("the response's status is %d" % self.status)
-        self._http_10 = version == "HTTP/1.0"
+            _bad("has the status %d" % self.status)
+        self.reason = data[code + 1 : end].decode()
         self._state = _HEADER
 
-    def _header_line(self, text, keep):
+    def _header_line(self, data, start, end):
         self._headers_seen += 1
         if self._headers_seen > _MAX_HEADERS:
-            raise ProtocolError("the response has too many headers")
-        name, colon, value = text.partition(":")
-        if not colon or not name or name.strip() != name:
-            raise ProtocolError("a header of the response is malformed")
-        if not keep:
-            return
-        name = name.lower()
-        value = value.strip()
-        if name in self.headers:
-            if name == "content-length" and self.headers[name] != value:
-                raise ProtocolError("two different Content-Length headers")
-            if name != "content-length":
-                value = self.headers[name] + ", " + value
-        self.headers[name] = value
+            _bad("has too many headers")
+        colon = data.find(b":", start, end)
+        if colon <= start:
+            _bad("has a malformed header")
+        for i in range(start, colon):
+            byte = data[i]
+            if byte <= 32:
+                _bad("has a malformed header")
+            if 65 <= byte <= 90:
+                data[i] = byte + 32
+        if self._state == _TRAILER:
+            return  # nobody asked for it
+        view = self._view if data is self.buf else memoryview(data)
+        self.headers.add(view[start:end])
 
     def _headers_end(self):
         if self.status < 200:  # 100 Continue and its like: the real response follows
             self._interim += 1
             if self._interim > _MAX_INTERIM:
-                raise ProtocolError("too many interim responses")
-            self.headers = {}
+                _bad("does not come: too many interim ones")
+            self.headers = Headers()
             self._state = _STATUS
             return
-        connection = self.headers.get("connection", "").lower()
+        find = self.headers.find
+        connection = (find(b"\nconnection:") or "").lower()
         self.keep_alive = "close" not in connection and (
             not self._http_10 or "keep-alive" in connection
         )
-        encoding = self.headers.get("transfer-encoding")
-        length = self.headers.get("content-length")
+        encoding = find(b"\ntransfer-encoding:")
+        length = find(b"\ncontent-length:")
         if self._method == "HEAD" or self.status in (204, 304):
-            self._state = _DONE
+            self._finish()
         elif encoding is not None:
             if encoding.lower() != "chunked" or length is not None or self._http_10:
-                raise ProtocolError("the response's Transfer-Encoding is not plain chunked")
+                _bad("has a Transfer-Encoding that is not plain chunked")
             self._state = _CHUNK_SIZE
         elif length is not None:
-            self._left = _decimal(length, "Content-Length")
-            if self._left > self._max_body:
-                raise ProtocolError("the response's body is longer than %d" % self._max_body)
-            self._state = _BODY if self._left else _DONE
+            self._known_length(length)
         else:
-            self._left = _UNTIL_CLOSE
+            self.left = _UNTIL_CLOSE
             self.keep_alive = False
             self._state = _BODY
 
-    def _chunk_size(self, text):
-        size = text.partition(";")[0].strip()
-        if not 0 < len(size) <= 8:
-            raise ProtocolError("a chunk size of the response is malformed")
-        self._left = 0
-        for char in size.lower():
-            digit = "0123456789abcdef".find(char)
+    def _known_length(self, text):
+        if "," in text:
+            lengths = text.split(", ")
+            text = lengths[0]
+            if lengths.count(text) != len(lengths):
+                _bad("has two lengths")
+        self.left = _decimal(text)
+        self._check_size(self.left)
+        self._state = _BODY
+        if not self.left:
+            self._finish()
+
+    def _chunk_size(self, data, start, end):
+        semicolon = data.find(b";", start, end)
+        if semicolon >= 0:
+            end = semicolon
+        while end > start and data[end - 1] in b" \t":
+            end -= 1
+        if not 0 < end - start <= 8:
+            _bad("has a malformed chunk size")
+        left = 0
+        for i in range(start, end):
+            digit = b"0123456789abcdef".find(bytes((data[i] | 32,)))
             if digit < 0:
-                raise ProtocolError("a chunk size of the response is malformed")
-            self._left = self._left * 16 + digit
-        self._state = _CHUNK if self._left else _TRAILER
+                _bad("has a malformed chunk size")
+            left = left << 4 | digit
+        self.left = left
+        self._state = _CHUNK if left else _TRAILER
 
     # Bytes of the body
 
-    def _take(self, data):
-        n = len(data)
-        if self._left != _UNTIL_CLOSE and n > self._left:
-            n = self._left
-        if len(self.body) + n > self._max_body:
-            raise ProtocolError("the response's body is longer than %d" % self._max_body)
-        self.body.extend(data[:n])
-        if self._left != _UNTIL_CLOSE:
-            self._left -= n
-            if not self._left:
-                self._state = _DONE if self._state == _BODY else _CHUNK_END
+    def bound(self, max_body_bytes):
+        """Limit what is still to come of a body that was begun without a limit."""
+        if self._max_body is None:
+            self._max_body = self._taken + max_body_bytes
+            self._check_size(self._taken + self.left)
+
+    def _check_size(self, n):
+        if self._max_body is not None and n > self._max_body:
+            _bad("is longer than %d bytes" % self._max_body)
+
+    def _copy(self, out):
+        n = min(len(out), self._end - self._at)
+        if self.left != _UNTIL_CLOSE:
+            n = min(n, self.left)
+        self._check_size(self._taken + n)
+        out[:n] = self._view[self._at : self._at + n]
+        self._taken += n
+        self._at += n
+        if self.left != _UNTIL_CLOSE:
+            self.left -= n
+            if not self.left:
+                if self._state == _BODY:
+                    self._finish()
+                else:
+                    self._state = _CHUNK_END
         return n
 
 
-def _ascii(line):
-    for byte in line:
+def _decimal(text):
+    if not text.isdigit() or len(text) > 10:
+        _bad("has a number that is none")
+    return int(text)
+
+
+def _check_text(data, start, end):
+    for i in range(start, end):
+        byte = data[i]
         if byte > 126 or (byte < 32 and byte != 9):
-            raise ProtocolError("a line of the response holds bytes that are not text")
-    return bytes(line).decode()
+            _bad("has a line that is not text")

@@ -16,7 +16,16 @@ import tls
 
 from micropython import const
 
-from .errors import OutOfMemory, ProtocolError, Refused, StoreDamaged, Unreachable, Untrusted
+from .errors import (
+    ClockNotSet,
+    NotEnrolled,
+    OutOfMemory,
+    ProtocolError,
+    Refused,
+    StoreDamaged,
+    Unreachable,
+    Untrusted,
+)
 
 # RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
 _CIPHERS = (
@@ -29,6 +38,7 @@ _ETIMEDOUT = const(110)
 _FATAL_ALERT = const(-0x7780)
 _CONN_EOF = const(-0x7280)
 _OUT_OF_MEMORY = (12, -0x7F00, -0x2880, -0x3F80, -0x10)  # ENOMEM; SSL, X.509, PK, bignum
+CURRENT = "current"  # the identity that the store's pointer names
 _CONNECTING = (11, 114, 115, 119)  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
 
 
@@ -38,6 +48,36 @@ def deadline_in(timeout_ms):
 
 def left_ms(deadline):
     return max(0, time.ticks_diff(deadline, time.ticks_ms()))
+
+
+def require_ready(store, clock=None):
+    """Raise ClockNotSet or EntropyError on a board that may not open a TLS session yet.
+
+    Without a `clock` the board's own is taken, unless it stands before the floor.
+    """
+    if clock is not None:
+        believable = clock.believable
+    else:
+        from .clock import BUILD_TIME, now
+
+        believable = now() >= max(BUILD_TIME, store.read_floor())
+    if not believable:
+        raise ClockNotSet("no believable time yet, nothing is sent before: sync it first")
+    store.drbg()  # a board with stuck entropy opens no TLS session
+
+
+def choose_identity(store, identity):
+    """Return the Identity (None for none) that CURRENT, a function or an Identity stands for."""
+    if identity is None or hasattr(identity, "cert_der"):
+        return identity
+    if identity == CURRENT:
+        slot = store.current()
+        identity = store.identity(slot) if slot else None
+    else:
+        identity = identity()
+    if identity is None or not identity.cert_der:
+        raise NotEnrolled("no usable certificate on this board yet: let an Agent enrol it")
+    return identity
 
 
 class _Wire(io.IOBase):
@@ -53,8 +93,11 @@ class _Wire(io.IOBase):
 
     def wait(self, event):
         """Return the events that poll saw, 0 at the deadline."""
+        return self.look(event, left_ms(self.deadline))
+
+    def look(self, event, timeout_ms):
         self._poll.modify(self.raw, event)
-        for ready in self._poll.ipoll(left_ms(self.deadline)):
+        for ready in self._poll.ipoll(timeout_ms):
             return ready[1]
         return 0
 
@@ -97,17 +140,24 @@ class Connection:
 
     def send(self, data):
         """Send all of it, or raise OSError (ETIMEDOUT at the deadline)."""
-        data = memoryview(data)
-        while data:
-            n = _positive(self._stream.write, data)
+        while True:
+            try:
+                n = self._stream.write(data) or 0
+            except OSError as error:
+                raise _from_wire(error)
+            if n == len(data):
+                return
             if not n and not self._wire.wait(select.POLLOUT):
                 raise OSError(_ETIMEDOUT)
-            data = data[n or 0 :]
+            data = memoryview(data)[n:]
 
     def receive_into(self, buf):
         """Return how many bytes came, 0 at the peer's end; OSError(ETIMEDOUT) at the deadline."""
         while True:
-            n = _positive(self._stream.readinto, buf)
+            try:
+                n = self._stream.readinto(buf)
+            except OSError as error:
+                raise _from_wire(error)
             if n is not None:
                 return n
             if not self._wire.wait(select.POLLIN):
@@ -115,11 +165,7 @@ class Connection:
 
     def stale(self):
         """Whether an idle connection has something to read: the peer closed it or broke rules."""
-        poll = select.poll()
-        poll.register(self._wire.raw, select.POLLIN)
-        for _ in poll.ipoll(0):
-            return True
-        return False
+        return self._wire.look(select.POLLIN, 0) != 0
 
     def close(self):
         if self._stream is not None:
@@ -129,14 +175,9 @@ class Connection:
             gc.collect()
 
 
-def _positive(operation, buf):
-    """Call it; what the wire below mbedTLS reported comes back as a negative errno."""
-    try:
-        return operation(buf)
-    except OSError as error:
-        if -256 < error.errno < 0:
-            raise OSError(-error.errno)
-        raise
+def _from_wire(error):
+    """What the wire below mbedTLS reported comes back as a negative errno."""
+    return OSError(-error.errno) if -256 < error.errno < 0 else error
 
 
 def _close(stream):
@@ -171,9 +212,8 @@ def _connect(raw, address, deadline):
     return wire
 
 
-def _open(host, port, timeout_ms):
+def _open(host, port, deadline):
     """Connect TCP within the deadline; raise Unreachable."""
-    deadline = deadline_in(timeout_ms)
     try:
         info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     except (OSError, IndexError) as error:
@@ -190,7 +230,7 @@ def _open(host, port, timeout_ms):
 
 def connect_plain(host, port, timeout_ms):
     """Return a plain TCP Connection."""
-    wire = _open(host, port, timeout_ms)
+    wire = _open(host, port, deadline_in(timeout_ms))
     wire.blocking = False
     return Connection(wire, wire.raw)
 
@@ -212,10 +252,17 @@ def client_context(anchors, identity=None):
     return context
 
 
-def connect_tls(host, port, timeout_ms, anchors, identity=None):
+def _step(left, limit_ms):
+    """Return the deadline of one step: its own limit (None for none), but not past the total."""
+    return deadline_in(left if limit_ms is None else min(left, limit_ms))
+
+
+def connect_tls(host, port, timeout_ms, anchors, identity=None, connect_ms=None, handshake_ms=None):
     """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
     gc.collect()
-    wire = _open(host, port, timeout_ms)
+    total = deadline_in(timeout_ms)
+    wire = _open(host, port, _step(timeout_ms, connect_ms))
+    wire.deadline = _step(left_ms(total), handshake_ms)
     try:
         context = client_context(anchors, identity)
         stream = context.wrap_socket(wire, server_hostname=host)
