@@ -71,16 +71,11 @@ class Headers:
     """Headers of a response; a name may be asked for in any case, repeated ones are joined."""
 
     def __init__(self):
-        self._raw = bytearray(b"\n")  # "name: value\n" each, the names in lower case
-
-    def add(self, line):
-        """Take in a checked line whose name is in lower case."""
-        self._raw.extend(line)
-        self._raw.append(10)
+        self.raw = bytearray(b"\n")  # "name: value\n" each, the names in lower case
 
     def find(self, key):
         """Return the value of b"\\nname:", None when there is none."""
-        raw = self._raw
+        raw = self.raw
         found = None
         at = raw.find(key)
         while at >= 0:
@@ -108,7 +103,7 @@ class Headers:
 
     def __iter__(self):
         seen = []
-        for line in self._raw.decode().split("\n"):
+        for line in self.raw.decode().split("\n"):
             name = line.partition(":")[0]
             if name and name not in seen:
                 seen.append(name)
@@ -142,7 +137,8 @@ class ResponseParser:
         self._max_body = max_body_bytes
         self._state = _STATUS
         self._at = self._end = 0  # what of `buf` has not been looked at
-        self._line[:] = b""
+        if self._line:
+            self._line[:] = b""
         self._header_bytes = self._headers_seen = self._interim = self._taken = 0
 
     @property
@@ -234,7 +230,11 @@ class ResponseParser:
         code = start + 12
         if end < code or (end > code and data[code] != 32):
             _bad("has no status")
-        self.status = _decimal(data[start + 9 : code])
+        self.status = 0
+        for i in range(start + 9, code):
+            if not 48 <= data[i] <= 57:
+                _bad("has no status")
+            self.status = self.status * 10 + data[i] - 48
         if self.status < 100 or self.status == 101:
             _bad("has the status %d" % self.status)
         self.reason = data[code + 1 : end].decode()
@@ -244,19 +244,23 @@ class ResponseParser:
         self._headers_seen += 1
         if self._headers_seen > _MAX_HEADERS:
             _bad("has too many headers")
-        colon = data.find(b":", start, end)
-        if colon <= start:
-            _bad("has a malformed header")
-        for i in range(start, colon):
+        raw = self.headers.raw if self._state == _HEADER else None  # trailers: nobody asked
+        colon = False
+        for i in range(start, end):  # byte by byte, since a slice would be garbage
             byte = data[i]
-            if byte <= 32:
-                _bad("has a malformed header")
-            if 65 <= byte <= 90:
-                data[i] = byte + 32
-        if self._state == _TRAILER:
-            return  # nobody asked for it
-        view = self._view if data is self.buf else memoryview(data)
-        self.headers.add(view[start:end])
+            if not colon:
+                if byte == 58:
+                    colon = i > start
+                if byte <= 32 or (byte == 58 and not colon):
+                    break
+                if 65 <= byte <= 90:
+                    byte += 32
+            if raw is not None:
+                raw.append(byte)
+        if not colon:
+            _bad("has a malformed header")
+        if raw is not None:
+            raw.append(10)
 
     def _headers_end(self):
         if self.status < 200:  # 100 Continue and its like: the real response follows
@@ -292,7 +296,9 @@ class ResponseParser:
             text = lengths[0]
             if lengths.count(text) != len(lengths):
                 _bad("has two lengths")
-        self.left = _decimal(text)
+        if not text.isdigit() or len(text) > 10:
+            _bad("has a Content-Length that is no number")
+        self.left = int(text)
         self._check_size(self.left)
         self._state = _BODY
         if not self.left:
@@ -343,12 +349,6 @@ class ResponseParser:
                 else:
                     self._state = _CHUNK_END
         return n
-
-
-def _decimal(text):
-    if not text.isdigit() or len(text) > 10:
-        _bad("has a number that is none")
-    return int(text)
 
 
 def _check_text(data, start, end):
