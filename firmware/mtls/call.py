@@ -20,6 +20,8 @@ class Call:
     """`body` is None, bytes, or an Upload; `idempotent` of None goes by the method; `retries` and
     `redirects` say how many there may be."""
 
+    stream = False
+    timeout_ms = None
     sent = False  # whether the peer may have seen a byte of it
     failures = 0
     _stale = False

@@ -175,6 +175,7 @@ class SessionBase:
         read_timeout_ms=None,
         retries=0,
         max_body_bytes=MAX_BODY_BYTES,
+        pins=None,
     ):
         self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
         self.prefix = self.prefix.rstrip("/")
@@ -188,6 +189,7 @@ class SessionBase:
         self.read_timeout_ms = read_timeout_ms
         self.retries = retries
         self.max_body_bytes = max_body_bytes
+        self.pins = pins
         self.headers = {}
         self.handshake_ms = None
         self._identity = identity
@@ -220,7 +222,21 @@ class SessionBase:
 
     # One request
 
-    def _call(self, method, path, params, headers, json, data, idempotent, allow_redirects):
+    def _call(
+        self,
+        method,
+        path,
+        params=None,
+        headers=(),
+        json=None,
+        data=None,
+        stream=False,
+        timeout_ms=None,
+        allow_redirects=True,
+        idempotent=None,
+        max_body_bytes=None,
+    ):
+        """Return the Call that a request is: all that `request` can be told."""
         target = self.prefix + path
         if not path.startswith("/"):
             from .redirect import resolve
@@ -230,15 +246,16 @@ class SessionBase:
             from .outgoing import dress
 
             target, headers, data = dress(target, params, self.headers, headers, json, data)
-        return Call(
-            method,
-            target,
-            headers,
-            data,
-            idempotent,
-            self.retries,
-            _MAX_REDIRECTS if allow_redirects else None,
-        )
+        redirects = _MAX_REDIRECTS if allow_redirects else None
+        call = Call(method, target, headers, data, idempotent, self.retries, redirects)
+        if stream:
+            call.stream = True
+        elif max_body_bytes is None:
+            max_body_bytes = self.max_body_bytes
+        call.max_body_bytes = max_body_bytes
+        if timeout_ms is not None:
+            call.timeout_ms = timeout_ms
+        return call
 
     def _start(self, timeout_ms):
         self._deadline = deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
@@ -251,6 +268,11 @@ class SessionBase:
         if self.read_timeout_ms is not None:
             left = min(left, self.read_timeout_ms)
         self._connection.extend(left)
+
+    def _after_response(self, call, response):
+        if response.status_code < 300:
+            return None
+        return self._pause_ms(call.after_response(response.status_code, response.headers, self))
 
     def _pause_ms(self, wait_ms):
         """Return it if there is time for it within the request's total, else None."""
@@ -267,11 +289,28 @@ class SessionBase:
             return OutOfMemory("not enough heap for a request: free some")
         return error
 
+    def _begun(self, response, whole):
+        """Return the response, whose head is there; `whole`: all of the request had gone out."""
+        parser = self._parser
+        parser.keep_alive = parser.keep_alive and whole
+        self._response = response
+        if parser.done:
+            self._ended()
+            response._content = b""
+        return response
+
     def _ended(self):
         """The response is whole: keep the connection, or do not."""
         self._detach()
         if not self._parser.keep_alive:
             self.close()
+
+    def _pins(self):
+        if not self.pins:
+            return None
+        from .pin import Pins
+
+        return Pins(self.pins)
 
     def _tell(self, error):
         if self._watch is not None:
@@ -294,7 +333,8 @@ class Session(SessionBase):
     TLS; None before the first.
 
     `timeout_ms` bounds a request as a whole, with its retries, redirects and body; the others bound
-    a step of it (the connection, the handshake, the head or one piece of the body).
+    a step of it (the connection, the handshake, the head or one piece of the body). `pins`, if
+    given, are SHA-256s of public keys, one of which must be in the verified path.
     """
 
     def __enter__(self):
@@ -340,6 +380,7 @@ class Session(SessionBase):
                 identity,
                 self.connect_timeout_ms,
                 self.handshake_timeout_ms,
+                self._pins(),
             )
         except (Refused, Untrusted) as error:
             self._tell(error)
@@ -357,66 +398,48 @@ class Session(SessionBase):
             n = 0
         raise Refused(0, None, "%s %s" % (self.host, "spoke first" if n else "hung up"))
 
-    def request(
-        self,
-        method,
-        path,
-        params=None,
-        headers=(),
-        json=None,
-        data=None,
-        stream=False,
-        timeout_ms=None,
-        allow_redirects=True,
-        idempotent=None,
-        max_body_bytes=None,
-    ):
-        """Return the Response, whatever its status; `idempotent=True` lets a POST be sent again.
+    def request(self, method, path, **options):
+        """Return the Response, whatever its status.
 
-        With `stream` its body is left on the connection, of any size unless `max_body_bytes` is
+        Options: `params`, `headers`, `json`, `data` (bytes, text, a form, a file, an iterator),
+        `timeout_ms`, `allow_redirects`, `idempotent` (True lets a POST be sent again), and
+        `stream`, which leaves the body on the connection, of any size unless `max_body_bytes` is
         given, for readinto and iter_content; the next request gives up what was not read.
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
-        call = self._call(method, path, params, headers, json, data, idempotent, allow_redirects)
-        if max_body_bytes is None and not stream:
-            max_body_bytes = self.max_body_bytes
-        self._start(timeout_ms)
+        call = self._call(method, path, **options)
+        self._start(call.timeout_ms)
         while True:
-            response = self._try(call, max_body_bytes, stream)
+            response = self._try(call)
             if response is not None:
                 return self._answered(response)
 
-    def _try(self, call, max_body_bytes, stream):
+    def _try(self, call):
         """Return the Response, or None when it is worth another try."""
         reused = self._connection is not None
         try:
-            response = self._attempt(call, max_body_bytes)
+            response = self._attempt(call)
         except Unreachable:
             wait = self._pause_ms(call.after_failure(reused, self))
             if wait is None:
                 raise
         else:
-            if response.status_code < 300:
-                wait = None
-            else:
-                wait = self._pause_ms(
-                    call.after_response(response.status_code, response.headers, self)
-                )
-            if not stream or wait is not None or not response.ok:
+            wait = self._after_response(call, response)
+            if not call.stream or wait is not None or not response.ok:
                 response.load()
             if wait is None:
                 return response
         time.sleep_ms(wait)
         return None
 
-    def _attempt(self, call, max_body_bytes):
+    def _attempt(self, call):
         """Send the call once; return the Response, its body unread."""
         parser = self._parser
         call.sent = False
         try:
             if self._connection is None:
                 self._open()
-            parser.begin(call.method, max_body_bytes)
+            parser.begin(call.method, call.max_body_bytes)
             self._connection.extend(left_ms(self._deadline))
             whole = self._send(call)
             self._limit()
@@ -427,13 +450,7 @@ class Session(SessionBase):
             if failure is error:
                 raise
             raise failure
-        parser.keep_alive = parser.keep_alive and whole
-        response = Response(self, parser)
-        self._response = response
-        if parser.done:
-            self._ended()
-            response._content = b""
-        return response
+        return self._begun(Response(self, parser), whole)
 
     def _send(self, call):
         """Return whether all of it went out: a peer may say no to a body before its end."""

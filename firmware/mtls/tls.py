@@ -88,6 +88,7 @@ class _Wire(io.IOBase):
         self.deadline = deadline
         self.heard = False  # whether the peer has sent a byte
         self.blocking = True  # during the handshake; afterwards Connection does the waiting
+        self.wants = select.POLLIN  # what mbedTLS could not do at once
         self._poll = select.poll()
         self._poll.register(raw, select.POLLIN)
 
@@ -107,6 +108,7 @@ class _Wire(io.IOBase):
                 n = self.raw.readinto(buf)
                 if n is not None or not self.blocking:
                     self.heard = self.heard or bool(n)
+                    self.wants = select.POLLIN
                     return n
                 if not self.wait(select.POLLIN):
                     return -_ETIMEDOUT
@@ -117,7 +119,8 @@ class _Wire(io.IOBase):
         try:
             while True:
                 n = self.raw.write(buf)
-                if n is not None:
+                if n is not None or not self.blocking:
+                    self.wants = select.POLLOUT
                     return n
                 if not self.wait(select.POLLOUT):
                     return -_ETIMEDOUT
@@ -144,7 +147,7 @@ class Connection:
             try:
                 n = self._stream.write(data) or 0
             except OSError as error:
-                raise _from_wire(error)
+                raise from_wire(error)
             if n == len(data):
                 return
             if not n and not self._wire.wait(select.POLLOUT):
@@ -157,7 +160,7 @@ class Connection:
             try:
                 n = self._stream.readinto(buf)
             except OSError as error:
-                raise _from_wire(error)
+                raise from_wire(error)
             if n is not None:
                 return n
             if not self._wire.wait(select.POLLIN):
@@ -175,7 +178,7 @@ class Connection:
             gc.collect()
 
 
-def _from_wire(error):
+def from_wire(error):
     """What the wire below mbedTLS reported comes back as a negative errno."""
     return OSError(-error.errno) if -256 < error.errno < 0 else error
 
@@ -191,41 +194,55 @@ def _unreachable(host, port, why, *args):
     return Unreachable("%s:%d %s" % (host, port, why), *args)
 
 
-def _connect(raw, address, deadline):
-    raw.setblocking(False)
-    try:
-        raw.connect(address)
-    except OSError as error:
-        if error.errno not in _CONNECTING:
-            raise
-    try:
-        raw.setsockopt(6, 1, 1)  # TCP_NODELAY: Nagle and delayed ACK cost 40 ms a handshake
-    except (OSError, AttributeError):
-        pass  # a port without it still works
-    wire = _Wire(raw, deadline)
-    events = wire.wait(select.POLLOUT)
-    if not events:
-        raise OSError(_ETIMEDOUT)
-    if events & (select.POLLERR | select.POLLHUP):
-        raw.readinto(bytearray(1))  # raises what went wrong
-        raise OSError(_ECONNRESET)
-    return wire
-
-
-def _open(host, port, deadline):
-    """Connect TCP within the deadline; raise Unreachable."""
+def dial(host, port, deadline):
+    """Begin a TCP connection, return its wire: writable once it stands or has failed."""
     try:
         info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     except (OSError, IndexError) as error:
         raise _unreachable(host, port, "has no address: check the name and the network", error)
     raw = socket.socket(info[0], info[1], info[2])
+    raw.setblocking(False)
     try:
-        return _connect(raw, info[-1], deadline)
+        raw.connect(info[-1])
     except OSError as error:
-        _close(raw)
-        if error.errno == _ETIMEDOUT:
-            raise _unreachable(host, port, "does not answer: check address and network")
-        raise _unreachable(host, port, "refuses the connection: is it running?", error.errno)
+        if error.errno not in _CONNECTING:
+            _close(raw)
+            raise _refuses(host, port, error)
+    try:
+        raw.setsockopt(6, 1, 1)  # TCP_NODELAY: Nagle and delayed ACK cost 40 ms a handshake
+    except (OSError, AttributeError):
+        pass  # a port without it still works
+    return _Wire(raw, deadline)
+
+
+def settle(wire, host, port, events):
+    """Return the wire if it is connected, by the events that poll saw; raise Unreachable."""
+    if not events:
+        _close(wire.raw)
+        raise _unreachable(host, port, "does not answer: check address and network")
+    if events & (select.POLLERR | select.POLLHUP):
+        try:
+            wire.raw.readinto(bytearray(1))  # raises what went wrong
+            raise OSError(_ECONNRESET)
+        except OSError as error:
+            _close(wire.raw)
+            raise _refuses(host, port, error)
+    return wire
+
+
+def _refuses(host, port, error):
+    return _unreachable(host, port, "refuses the connection: is it running?", error.errno)
+
+
+def _open(host, port, deadline):
+    """Connect TCP within the deadline; raise Unreachable."""
+    wire = dial(host, port, deadline)
+    try:
+        events = wire.wait(select.POLLOUT)
+    except BaseException:  # Ctrl-C
+        _close(wire.raw)
+        raise
+    return settle(wire, host, port, events)
 
 
 def connect_plain(host, port, timeout_ms):
@@ -235,8 +252,9 @@ def connect_plain(host, port, timeout_ms):
     return Connection(wire, wire.raw)
 
 
-def client_context(anchors, identity=None):
-    """Return a context that verifies by `anchors` (DER) and answers with `identity`, if any."""
+def client_context(anchors, identity=None, pins=None):
+    """Return a context that verifies by `anchors` (DER) and `pins` (a pin.Pins), if any, and
+    answers with `identity`, if any."""
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     context.verify_mode = tls.CERT_REQUIRED
     try:
@@ -245,6 +263,8 @@ def client_context(anchors, identity=None):
         context.set_ciphers(_CIPHERS[:1])  # a build without SHA-384
     for anchor in anchors:  # one a call: of several in one buffer only the first counts
         context.load_verify_locations(anchor)
+    if pins is not None:
+        context.verify_callback = pins.verify
     if identity is not None:
         if not identity.matches():
             raise StoreDamaged("slot %s holds a certificate for another key" % identity.name)
@@ -252,23 +272,32 @@ def client_context(anchors, identity=None):
     return context
 
 
-def _step(left, limit_ms):
+def step_deadline(left, limit_ms):
     """Return the deadline of one step: its own limit (None for none), but not past the total."""
     return deadline_in(left if limit_ms is None else min(left, limit_ms))
 
 
-def connect_tls(host, port, timeout_ms, anchors, identity=None, connect_ms=None, handshake_ms=None):
+def connect_tls(
+    host,
+    port,
+    timeout_ms,
+    anchors,
+    identity=None,
+    connect_ms=None,
+    handshake_ms=None,
+    pins=None,
+):
     """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
     gc.collect()
     total = deadline_in(timeout_ms)
-    wire = _open(host, port, _step(timeout_ms, connect_ms))
-    wire.deadline = _step(left_ms(total), handshake_ms)
+    wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
+    wire.deadline = step_deadline(left_ms(total), handshake_ms)
     try:
-        context = client_context(anchors, identity)
+        context = client_context(anchors, identity, pins)
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
-        mapped = tls_error(error, host, port, wire.heard)
+        mapped = handshake_error(error, host, port, wire.heard, pins)
         wire = None
         gc.collect()
         if mapped is None:
@@ -278,27 +307,34 @@ def connect_tls(host, port, timeout_ms, anchors, identity=None, connect_ms=None,
     return Connection(wire, stream)
 
 
-def tls_error(error, host, port, heard):
+def handshake_error(error, host, port, heard, pins):
+    """As tls_error, where pins may have been the reason."""
+    where = "%s:%d" % (host, port)
+    if pins is not None and pins.refused:
+        return Untrusted(where + " is verified, but none of its keys is pinned")
+    return tls_error(error, where, heard)
+
+
+def tls_error(error, where, heard):
     """Return the library's error for what `tls` raised during a handshake, None if not known.
 
     `heard`: the peer has sent something. It refuses a certificate after its own hello; one that
     hangs up without a word (it restarts, it is full, its balancer has no backend) refuses nothing.
     """
-    where = "%s:%d " % (host, port)
     if isinstance(error, MemoryError):
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where)
     if isinstance(error, ValueError):
         reasons = [line for line in str(error).split("\n") if line]
-        return Untrusted(where + "is not verified: " + "; ".join(reasons))
+        return Untrusted(where + " is not verified: " + "; ".join(reasons))
     if not isinstance(error, OSError):
         return None
     code = error.errno
     if code == _ETIMEDOUT:
-        return Unreachable(where + "does not finish the TLS handshake in time")
+        return Unreachable(where + " does not finish the TLS handshake in time")
     if code in _OUT_OF_MEMORY:
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where, code)
     if heard and code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
-        return Refused(0, None, where + "ended the TLS handshake (%d)" % code)
+        return Refused(0, None, where + " ended the TLS handshake (%d)" % code)
     if code > 0 or code == _CONN_EOF:
-        return Unreachable(where + "hung up during the TLS handshake: is it running?", code)
-    return ProtocolError(where + "does not speak TLS as expected", code)
+        return Unreachable(where + " hung up during the TLS handshake: is it running?", code)
+    return ProtocolError(where + " does not speak TLS as expected", code)

@@ -1,0 +1,275 @@
+# Handfast mTLS for MicroPython: the REST client for asyncio
+# MIT license; Copyright (c) 2026 the Handfast authors
+"""As mtls.Session, with `await`: other tasks run while a request waits, its handshake included.
+
+Not while mbedTLS computes, and not while a name is looked up: getaddrinfo blocks on every port.
+"""
+
+import asyncio
+import gc
+import select
+import time
+from asyncio import core
+
+from micropython import const
+
+from . import client, tls
+from .errors import Refused, Unreachable, Untrusted
+
+_ECONNRESET = const(104)
+_ETIMEDOUT = const(110)
+
+
+def _readiness(raw, event):
+    # asyncio has no public way to wait for a socket that something else reads.
+    if event == select.POLLOUT:
+        yield core._io_queue.queue_write(raw)
+    else:
+        yield core._io_queue.queue_read(raw)
+
+
+async def _ready(wire, event):
+    """Wait until the wire is; raise OSError(ETIMEDOUT) at its deadline."""
+    try:
+        await asyncio.wait_for_ms(_readiness(wire.raw, event), tls.left_ms(wire.deadline))
+    except asyncio.TimeoutError:
+        raise OSError(_ETIMEDOUT)
+
+
+class _Connection(tls.Connection):
+    """The first send does the handshake."""
+
+    async def send(self, data):
+        while True:
+            try:
+                n = self._stream.write(data) or 0
+            except OSError as error:
+                raise tls.from_wire(error)
+            if n == len(data):
+                return
+            if not n:
+                await _ready(self._wire, self._wire.wants)
+            data = memoryview(data)[n:]
+
+    async def receive_into(self, buf):
+        while True:
+            try:
+                n = self._stream.readinto(buf)
+            except OSError as error:
+                raise tls.from_wire(error)
+            if n is not None:
+                return n
+            await _ready(self._wire, self._wire.wants)
+
+    async def shake(self, first, host, port, pins):
+        """Send the first bytes, which takes the handshake; raise as tls.connect_tls does."""
+        try:
+            await self.send(first)
+        except Exception as error:
+            heard = self._wire.heard
+            self.close()
+            mapped = tls.handshake_error(error, host, port, heard, pins)
+            if mapped is None:
+                raise
+            raise mapped
+
+
+class _Pieces:
+    """MicroPython has no asynchronous generators."""
+
+    def __init__(self, response, chunk_size):
+        self._response = response
+        self._buf = bytearray(chunk_size)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        n = await self._response.readinto(self._buf)
+        if not n:
+            raise StopAsyncIteration
+        return bytes(memoryview(self._buf)[:n])
+
+
+class Response(client.Response):
+    """`content`, `text` and `json()` need no await, unless the request was made with `stream`:
+    then `await load()` comes first."""
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        self.close()
+
+    @property
+    def content(self):
+        if self._content is None:
+            raise ValueError("the body is not here yet: await load() first")
+        return self._content
+
+    async def load(self):
+        if self._content is None:
+            self._content = await self._session.read_whole() if self._session else b""
+
+    async def readinto(self, buf):
+        if self._content is not None:
+            return self._from_memory(buf)
+        return await self._session.read_into(buf) if self._session else 0
+
+    def iter_content(self, chunk_size=512):
+        """For `async for`: pieces of at most `chunk_size` bytes."""
+        return _Pieces(self, chunk_size)
+
+
+class Session(client.SessionBase):
+    """As mtls.Session; requests of several tasks go out one after the other."""
+
+    def __init__(self, base_url, store, **options):
+        super().__init__(base_url, store, **options)
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        self.close()
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def head(self, path, **options):
+        return self.request("HEAD", path, **options)
+
+    def post(self, path, **options):
+        return self.request("POST", path, **options)
+
+    def put(self, path, **options):
+        return self.request("PUT", path, **options)
+
+    def patch(self, path, **options):
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path, **options):
+        return self.request("DELETE", path, **options)
+
+    async def request(self, method, path, **options):
+        """Return the Response, whatever its status; options and errors are mtls.Session's."""
+        call = self._call(method, path, **options)
+        async with self._lock:
+            self._start(call.timeout_ms)
+            while True:
+                response = await self._try(call)
+                if response is not None:
+                    return self._answered(response)
+
+    async def _try(self, call):
+        reused = self._connection is not None
+        try:
+            response = await self._attempt(call)
+        except Unreachable:
+            wait = self._pause_ms(call.after_failure(reused, self))
+            if wait is None:
+                raise
+        else:
+            wait = self._after_response(call, response)
+            if not call.stream or wait is not None or not response.ok:
+                await response.load()
+            if wait is None:
+                return response
+        await asyncio.sleep_ms(wait)
+        return None
+
+    async def _attempt(self, call):
+        parser = self._parser
+        call.sent = False
+        try:
+            pieces = iter(call.pieces(self.authority))
+            if self._connection is None:
+                await self._open(next(pieces))
+            parser.begin(call.method, call.max_body_bytes)
+            self._connection.extend(tls.left_ms(self._deadline))
+            whole = await self._send(call, pieces)
+            self._limit()
+            while not parser.head():
+                await self._fill()
+        except BaseException as error:  # a cancelled task's too: half a request is on the wire
+            failure = self._failed(error)
+            if failure is error:
+                raise
+            raise failure
+        return self._begun(Response(self, parser), whole)
+
+    async def _open(self, first):
+        """Connect, shake hands and send the first bytes of a request."""
+        identity = tls.choose_identity(self.store, self._identity)
+        tls.require_ready(self.store, self._clock)
+        began = time.ticks_ms()
+        gc.collect()
+        pins = self._pins()
+        host, port = self.host, self.port
+        context = tls.client_context(self.store.anchors(), identity, pins)
+        left = tls.left_ms(self._deadline)
+        wire = tls.dial(host, port, tls.step_deadline(left, self.connect_timeout_ms))
+        wire.blocking = False
+        try:
+            await _ready(wire, select.POLLOUT)
+        except OSError:
+            pass  # settle says so
+        tls.settle(wire, host, port, wire.look(select.POLLOUT, 0))
+        left = tls.left_ms(self._deadline)
+        wire.deadline = tls.step_deadline(left, self.handshake_timeout_ms)
+        stream = context.wrap_socket(wire, server_hostname=host, do_handshake_on_connect=False)
+        self._connection = _Connection(wire, stream)
+        try:
+            await self._connection.shake(first, host, port, pins)
+        except (Refused, Untrusted) as error:
+            self._tell(error)
+            raise
+        self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
+
+    async def _send(self, call, pieces):
+        call.sent = True
+        try:
+            for piece in pieces:
+                await self._connection.send(piece)
+        except OSError as error:
+            if error.errno == _ETIMEDOUT or call.body is None:
+                raise
+            return False
+        return True
+
+    async def _fill(self):
+        n = await self._connection.receive_into(self._parser.buf)
+        if not n and not self._parser.started:
+            raise OSError(_ECONNRESET)
+        self._parser.filled(n)
+
+    async def read_into(self, out):
+        """Return how many bytes of the open response's body came into `out`, 0 at its end."""
+        parser = self._parser
+        try:
+            self._limit()
+            n = parser.pull(out)
+            while n is None:
+                await self._fill()
+                n = parser.pull(out)
+        except BaseException as error:
+            failure = self._failed(error)
+            if failure is error:
+                raise
+            raise failure
+        if parser.done:
+            self._ended()
+        return n
+
+    async def read_whole(self):
+        """Return the rest of the open response's body."""
+        parser = self._parser
+        parser.bound(self.max_body_bytes)
+        body = bytearray(max(parser.left, 256))
+        at = 0
+        while not parser.done:
+            if at == len(body):
+                body.extend(bytes(256))
+            at += await self.read_into(memoryview(body)[at:])
+        return bytes(memoryview(body)[:at])

@@ -1,0 +1,167 @@
+"""mtls.aio.Session on MicroPython: as mtls.Session, while other tasks go on."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from device_pki import rsa_key
+from hostile_peer import OK, answer, drip, read_request, serving
+from test_client_on_board import server_context
+from test_pins_and_ssl import pin
+from test_rest_on_board import Echo, Rest, context, rest, status
+
+__all__ = ["context", "rest"]  # fixtures
+
+OPEN = """
+import asyncio
+import mtls.aio
+ticks = 0
+async def tick():
+    global ticks
+    while True:
+        ticks += 1
+        await asyncio.sleep_ms(5)
+async def run():
+    asyncio.create_task(tick())
+    async with mtls.aio.Session(url, store, identity=None, **options) as s:
+        try:
+            await use(s)
+        except mtls.MTLSError as error:
+            out.append([type(error).__name__, str(error)])
+"""
+
+
+def script(body: str, options: str = "{}") -> str:
+    indented = "\n".join("    " + line for line in body.strip().splitlines())
+    return f"options = {options}\n{OPEN}\nasync def use(s):\n{indented}\nasyncio.run(run())\n"
+
+
+def test_it_does_what_the_blocking_session_does(rest: Rest, context: ssl.SSLContext) -> None:
+    body = """
+r = await s.post("/x", params={"a": 1}, json={"b": 2})
+r.raise_for_status()
+out.append(r.json())
+out.append((await s.put("/y", data=iter([b"1", b"2"]))).json()["body"])
+async with await s.get("/z", stream=True) as r:
+    n = 0
+    async for piece in r.iter_content(16):
+        n += len(piece)
+    out.append(n == int(r.headers["content-length"]))
+r = await s.get("/z", stream=True)
+await r.load()
+out.append(r.json()["target"])
+out.append((await s.head("/h")).headers["x-method"])
+out.append(s.handshake_ms >= 0)
+"""
+    with serving(Echo(), context=context) as (port, connections):
+        posted, put, whole, target, head, measured = rest(port, script(body))
+    assert (posted["target"], posted["body"]) == ("/x?a=1", '{"b": 2}')
+    assert put == "12"
+    assert (whole, target, head, measured) == (True, "/z", "HEAD", True)
+    assert len(connections) == 1
+
+
+def test_requests_of_several_tasks_share_one_connection(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    body = """
+rs = await asyncio.gather(*[s.get("/%d" % n) for n in range(5)])
+out.extend([r.json()["target"] for r in rs])
+"""
+    with serving(Echo(), context=context) as (port, connections):
+        assert rest(port, script(body)) == [f"/{n}" for n in range(5)]
+    assert len(connections) == 1
+
+
+def test_other_tasks_run_while_a_request_waits(rest: Rest, context: ssl.SSLContext) -> None:
+    def slow(connection: socket.socket) -> None:
+        read_request(connection)
+        drip(connection, OK, 0.02)
+
+    body = "out.append((await s.get('/x')).text)\nout.append(ticks)"
+    with serving(slow, context=context) as (port, _):
+        text, ticks = rest(port, script(body))
+    assert text == "hi"
+    assert ticks > 20
+
+
+@pytest.mark.parametrize(
+    "options", ["{'timeout_ms': 700}", "{'read_timeout_ms': 700}"], ids=["total", "read"]
+)
+def test_a_response_of_a_byte_at_a_time_ends_at_its_deadline(
+    rest: Rest, context: ssl.SSLContext, options: str
+) -> None:
+    def slow(connection: socket.socket) -> None:
+        read_request(connection)
+        drip(connection, OK + bytes(300))
+
+    with serving(slow, context=context) as (port, _):
+        [error] = rest(port, script("await s.get('/x')", options))
+    assert error[0] == "Unreachable"
+    assert "in time" in error[1]
+
+
+def test_a_handshake_that_does_not_end_ends_at_its_deadline(rest: Rest) -> None:
+    def slow(connection: socket.socket) -> None:
+        drip(connection, b"\x16\x03\x03\x40\x00" + bytes(200))
+
+    body = "await s.get('/x')"
+    with serving(slow) as (port, _):
+        [error] = rest(port, script(body, "{'handshake_timeout_ms': 300}"))
+    assert error[0] == "Unreachable"
+    assert "handshake" in error[1]
+
+
+def test_no_listener_is_unreachable(rest: Rest) -> None:
+    with serving(answer(OK)) as (port, _):
+        pass
+    [error] = rest(port, script("await s.get('/x')"))
+    assert error[0] == "Unreachable"
+
+
+@pytest.mark.parametrize("ca", ["other", "server"])
+def test_a_server_that_is_not_verified_or_pinned_is_untrusted(
+    rest: Rest, tmp_path: Path, ca: str
+) -> None:
+    assert rsa_key(ca)
+    heard = []
+    options = repr({"pins": [pin("other")]})
+    context = server_context(tmp_path, ca)
+    with serving(lambda c: heard.append(read_request(c)), context=context) as (port, _):
+        [error] = rest(port, script("await s.get('/x')", options))
+    assert error[0] == "Untrusted"
+    assert not any(heard)
+
+
+def test_a_cancelled_request_leaves_a_session_that_works(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    def silent(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.recv(1)
+
+    body = """
+try:
+    await asyncio.wait_for_ms(s.get("/x"), 200)
+except asyncio.TimeoutError:
+    out.append("cancelled")
+out.append((await s.get("/x")).text)
+"""
+    with serving(silent, answer(OK), context=context) as (port, _):
+        assert rest(port, script(body)) == ["cancelled", "hi"]
+
+
+def test_a_busy_server_is_asked_again_and_a_closed_connection_noticed(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    def busy(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(status(503, "Connection: close"))
+
+    body = "out.append((await s.get('/x')).status_code)\nout.append((await s.get('/x')).text)"
+    with serving(busy, answer(OK, close=True), context=context) as (port, connections):
+        assert rest(port, script(body, "{'retries': 1}")) == [200, "hi"]
+    assert len(connections) == 3
