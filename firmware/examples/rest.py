@@ -1,0 +1,29 @@
+# A REST API over mutual TLS, as one would call it with `requests`
+# MIT license; Copyright (c) 2026 the Handfast authors
+
+import mtls
+
+
+def main(store):
+    """Show what a Session does; the gateway is the one that the board was provisioned for."""
+    config = store.config()
+    telemetry = "/v1/devices/%s/telemetry" % config["device_id"]
+    with mtls.Session(config["api_url"], store, retries=2) as session:
+        response = session.get("/v1/ping")
+        response.raise_for_status()
+        print(response.json()["device_id"])
+
+        # The gateway stores a sequence number once, so that this may be sent again.
+        report = {"boot_id": "example", "seq": 1, "values": {"answer": 42}}
+        print(session.post(telemetry, json=report, idempotent=True).status_code)
+
+        # A body of any size, in the memory of one piece.
+        total = 0
+        with session.get("/v1/devices/me", stream=True) as response:
+            for piece in response.iter_content(256):
+                total += len(piece)
+        print(total)
+
+
+if __name__ == "__main__":
+    main(mtls.Store())
