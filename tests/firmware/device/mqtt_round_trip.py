@@ -4,7 +4,6 @@ import sys
 
 sys.path.extend(sys.argv[3:5])
 import mqtt
-
 import mtls
 from mtls import ssl
 

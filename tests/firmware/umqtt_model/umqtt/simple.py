@@ -8,7 +8,7 @@ class MQTTException(Exception):
 
 
 class MQTTClient:
-    def __init__(self, client_id, server, port=0, user=None, password=None, keepalive=0, ssl=None):
+    def __init__(self, client_id, server, port=0, *, keepalive=0, ssl=None):
         self.client_id = client_id.encode()
         self.server = server
         self.port = port

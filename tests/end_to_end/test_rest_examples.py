@@ -1,0 +1,79 @@
+"""The REST examples on a simulated board, with the certificate that it enrolled for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from firmware_rig import Rig, make_rig
+
+from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.pki.authorities import create_authorities
+from handfast.resources import firmware_dir
+from handfast.state import StateDir
+
+PASSPHRASE = b"for tests only"
+EXAMPLES = firmware_dir() / "examples"
+SCRIPT = """
+import gc, sys, mtls
+sys.path.append('/examples')
+import {module}
+gc.collect()
+from mtls.clock import Clock
+from mtls.timesync import sync
+store = mtls.Store()
+sync(store, Clock(store))
+gc.collect()
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    state = StateDir(tmp_path_factory.mktemp("rest-gateway"))
+    create_authorities(state, PASSPHRASE)
+    with GatewayProcess(state, PASSPHRASE, GatewayOptions()) as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=["sim-pico-w", "sim-esp32"])
+def rig(gateway: GatewayProcess, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """An enrolled board with the examples on it."""
+    rig = make_rig(tmp_path / "board", f"rest-{request.param}", gateway.admin, request.param)
+    with rig:
+        rig.provision()
+        rig.start()
+        rig.event("telemetry")
+        rig.stop()
+        rig.push({f"/examples/{path.name}": path.read_bytes() for path in EXAMPLES.glob("*.py")})
+        yield rig
+
+
+def test_the_rest_example_calls_reports_and_reads_in_pieces(rig: Rig) -> None:
+    name, code, size = rig.repl(SCRIPT.format(module="rest") + "rest.main(store)").split()
+    assert (name, code) == (rig.device_id, "200")
+    assert int(size) > 50
+    assert ("example", 1) in rig.stored()
+
+
+def test_the_asyncio_example_calls_the_same_api(rig: Rig) -> None:
+    code = "import asyncio\nasyncio.run(rest_asyncio.main(store))"
+    name, size = rig.repl(SCRIPT.format(module="rest_asyncio") + code).split()
+    assert name == rig.device_id
+    assert int(size) > 50
+
+
+def test_a_keep_alive_get_leaves_under_1500_bytes_of_garbage(rig: Rig) -> None:
+    code = """
+session = mtls.Session(store.config()['api_url'], store)
+for _ in range(3): session.get('/v1/ping')
+gc.collect()
+gc.disable()
+start = gc.mem_alloc()
+session.get('/v1/ping')
+garbage = gc.mem_alloc() - start
+gc.enable()
+print(garbage)
+"""
+    garbage = int(rig.repl(SCRIPT.format(module="mtls.client") + code))
+    assert garbage < 1500
