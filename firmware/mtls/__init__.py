@@ -9,7 +9,7 @@ _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": 
 # of the layers leaves 25. What is compiled last takes the holes of what came before.
 _MODULES = (
     "errors plan http store tls call client agent x509 tsp config est timesync keys p256 drbg"
-    " outgoing pkcs7 clock der"
+    " outgoing problem pkcs7 clock der"
 ).split()
 
 

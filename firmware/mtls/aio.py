@@ -134,24 +134,6 @@ class Session(client.SessionBase):
     async def __aexit__(self, *_):
         self.close()
 
-    def get(self, path, **options):
-        return self.request("GET", path, **options)
-
-    def head(self, path, **options):
-        return self.request("HEAD", path, **options)
-
-    def post(self, path, **options):
-        return self.request("POST", path, **options)
-
-    def put(self, path, **options):
-        return self.request("PUT", path, **options)
-
-    def patch(self, path, **options):
-        return self.request("PATCH", path, **options)
-
-    def delete(self, path, **options):
-        return self.request("DELETE", path, **options)
-
     async def request(self, method, path, **options):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
         call = self._call(method, path, **options)

@@ -13,10 +13,8 @@ from .tls import CURRENT, choose_identity, connect_tls, deadline_in, left_ms, re
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
-_MAX_MEMBER_CHARS = const(256)
 _MAX_REDIRECTS = const(5)
 _GROWTH_BYTES = const(256)  # of a body whose length nobody said
-_PROBLEM = "application/problem+json"
 
 
 class Response:
@@ -95,26 +93,14 @@ class Response:
         """Return the Refused that the response stands for, None when it is a success."""
         if self.status_code < 400:
             return None
-        problem = {}
-        if self.headers.get("content-type", "").startswith(_PROBLEM):
-            try:
-                problem = self.json()
-            except ProtocolError:
-                pass  # the status alone says enough
-        if not isinstance(problem, dict):
-            problem = {}
-        detail = _line(problem.get("detail")) or _line(problem.get("title")) or self.reason
-        return Refused(self.status_code, _line(problem.get("type")), detail)
+        from .problem import refusal
+
+        return refusal(self)
 
     def raise_for_status(self):
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
-
-
-def _line(value):
-    """Return a problem document's member if it is text of a sensible length, else None."""
-    return value if isinstance(value, str) and 0 < len(value) <= _MAX_MEMBER_CHARS else None
 
 
 def exchange(connection, head, body, parser):
@@ -159,8 +145,22 @@ def read_all(parser, read_into):
     return bytes(body if at == len(body) else memoryview(body)[:at])
 
 
+def _verb(method):
+    def call(self, path, **options):
+        return self.request(method, path, **options)
+
+    return call
+
+
 class SessionBase:
     """What a session is without its IO: see Session."""
+
+    get = _verb("GET")
+    head = _verb("HEAD")
+    post = _verb("POST")
+    put = _verb("PUT")
+    patch = _verb("PATCH")
+    delete = _verb("DELETE")
 
     def __init__(
         self,
@@ -342,24 +342,6 @@ class Session(SessionBase):
 
     def __exit__(self, *_):
         self.close()
-
-    def get(self, path, **options):
-        return self.request("GET", path, **options)
-
-    def head(self, path, **options):
-        return self.request("HEAD", path, **options)
-
-    def post(self, path, **options):
-        return self.request("POST", path, **options)
-
-    def put(self, path, **options):
-        return self.request("PUT", path, **options)
-
-    def patch(self, path, **options):
-        return self.request("PATCH", path, **options)
-
-    def delete(self, path, **options):
-        return self.request("DELETE", path, **options)
 
     def connect(self):
         """Open the connection if it is not; raises as tls.connect_tls does."""

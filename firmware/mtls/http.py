@@ -151,6 +151,8 @@ class ResponseParser:
             self.started = True
             self._at = 0
             self._end = n
+            if self._state == _DONE:
+                self._finish()
         elif self._state == _BODY and self.left == _UNTIL_CLOSE:
             self._state = _DONE
         elif self._state != _DONE:

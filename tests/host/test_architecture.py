@@ -33,7 +33,7 @@ _LAYERS = (
     {"p256", "der", "clock", "config"},
     {"drbg", "pkcs7", "ntp"},
     {"store", "keys", "x509", "tsp"},
-    {"http", "tls", "net", "query", "redirect", "retry", "pin"},
+    {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem"},
     {"call", "upload", "ssl"},
     {"outgoing"},
     {"client"},
