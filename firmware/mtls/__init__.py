@@ -9,7 +9,7 @@ _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": 
 # of the layers leaves 25. What is compiled last takes the holes of what came before.
 _MODULES = (
     "errors plan http store tls call client agent x509 tsp config est timesync keys p256 drbg"
-    " outgoing problem pkcs7 clock der"
+    " pkcs7 clock der"
 ).split()
 
 
@@ -32,7 +32,14 @@ def preload():
     """
     from gc import collect
 
-    for name in _MODULES:
-        collect()
-        __import__("mtls." + name)
+    from micropython import opt_level
+
+    level = opt_level()
+    opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
+    try:
+        for name in _MODULES:
+            collect()
+            __import__("mtls." + name)
+    finally:
+        opt_level(level)
     collect()

@@ -195,7 +195,7 @@ class SessionBase:
         self._identity = identity
         self._clock = clock
         self._watch = watch
-        self._parser = ResponseParser()
+        self._parser = None  # made for the first request: a session that only connects has none
         self._connection = None
         self._response = None  # whose body is not read to its end
         self._deadline = 0
@@ -242,7 +242,8 @@ class SessionBase:
             from .redirect import resolve
 
             target = resolve(path, self.authority, self.prefix + "/")
-        if params or json is not None or data is not None or self.headers:
+        plain = data is None or isinstance(data, (bytes, bytearray))
+        if params or json is not None or not plain or self.headers:
             from .outgoing import dress
 
             target, headers, data = dress(target, params, self.headers, headers, json, data)
@@ -258,6 +259,8 @@ class SessionBase:
         return call
 
     def _start(self, timeout_ms):
+        if self._parser is None:
+            self._parser = ResponseParser()
         self._deadline = deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
         if self._response is not None or (self._connection and self._connection.stale()):
             self.close()
@@ -346,7 +349,7 @@ class Session(SessionBase):
     def connect(self):
         """Open the connection if it is not; raises as tls.connect_tls does."""
         if self._connection is None:
-            self._start(None)
+            self._deadline = deadline_in(self.timeout_ms)
             self._open()
 
     def _open(self):
