@@ -18,6 +18,7 @@ from handfast.gateway.authorise import Purpose, RequestFacts
 from handfast.gateway.context import Gateway
 from handfast.gateway.problems import Problem, problem_response
 from handfast.gateway.requests import certificate_sha256, decide, notes, peer_of
+from handfast.gateway.server.shared import where
 from handfast.pki.csr import CsrError
 
 Gate = Callable[[Scope, Gateway], None]
@@ -86,7 +87,7 @@ class _Application:
         if isinstance(error, HTTPException):
             allowed = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
             return Problem("method-not-allowed" if allowed else "not-found")
-        self._gateway.log.error("request_failed", exc_info=error)
+        self._gateway.log.error("request_failed", error=type(error).__name__, where=where(error))
         return Problem("internal")
 
     def _log(self, scope: Scope, status: int | None, elapsed_ms: float) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_kit import Requester
 from gateway_rig import Peer, open_rig
 from starlette.types import Message
 
+from handfast.gateway import est
 from handfast.pki.authorities import Authority
 
 
@@ -93,6 +95,26 @@ def test_a_failure_of_ours_is_answered_500_and_logged_with_its_cause(
             assert answer.json()["type"] == "urn:handfast:error:internal"
             assert "KeyError" not in answer.text
             failed = next(line for line in rig.log if line["event"] == "request_failed")
-            assert isinstance(failed["exc_info"], KeyError)
+            assert failed["error"] == "KeyError"
+            assert any("admin.py" in frame for frame in failed["where"])
+
+    asyncio.run(main())
+
+
+def test_a_failure_of_ours_is_logged_without_what_it_quotes(
+    tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_token: str) -> bytes:
+        raise ValueError(f"cannot hash {_token}")
+
+    monkeypatch.setattr(est, "token_hash", fail)
+
+    async def main() -> None:
+        async with open_rig(tmp_path, authorities) as rig:
+            await rig.add("a")
+            token = await rig.token()
+            answer = await rig.enrol(Requester.new(), token=token)
+            assert answer.status_code == 500
+            assert token not in repr([(line, line.get("exc_info")) for line in rig.log])
 
     asyncio.run(main())
