@@ -66,7 +66,7 @@ def issue_device_leaf(
         device_id: becomes the CN and the end of the URI.
         trust_domain: stands in the URI.
         hardware_id: becomes the subject's serialNumber (IEEE 802.1AR), if there is one.
-        lifetime_s: from ``now``; at most what a CA lives.
+        lifetime_s: in all, backdating included; at most what a CA lives.
         now: aware.
 
     Raises:
@@ -114,7 +114,7 @@ def issue_server_leaf(
         authority: the ``server`` CA.
         key_kind: ``rsa`` (2048 bits, cheap for boards to verify) or ``p256``.
         names: DNS names and IP addresses, at least one, all into the SAN.
-        lifetime_s: from ``now``; at most 7 days.
+        lifetime_s: in all, backdating included; at most 7 days.
         now: aware.
 
     Raises:
@@ -142,7 +142,7 @@ def issue_tsa_leaf(authority: Authority, *, lifetime_s: int, now: datetime) -> I
 
     Args:
         authority: the ``server`` CA.
-        lifetime_s: from ``now``; at most 7 days.
+        lifetime_s: in all, backdating included; at most 7 days.
         now: aware.
 
     Raises:
@@ -171,7 +171,7 @@ def issue_ocsp_leaf(authority: Authority, *, lifetime_s: int, now: datetime) -> 
 
     Args:
         authority: any issuing CA.
-        lifetime_s: from ``now``; at most 7 days.
+        lifetime_s: in all, backdating included; at most 7 days.
         now: aware.
 
     Raises:
@@ -207,7 +207,7 @@ def issue_admin_leaf(
         authority: the ``admin`` CA.
         name: becomes the CN; 1 to 64 printable characters.
         public_key: on P-256.
-        lifetime_s: from ``now``; at most what a CA lives.
+        lifetime_s: in all, backdating included; at most what a CA lives.
         now: aware.
 
     Raises:

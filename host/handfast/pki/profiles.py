@@ -72,15 +72,15 @@ class Validity:
 
 
 def leaf_validity(now: datetime, lifetime_s: int) -> Validity:
-    """Return a leaf's validity: ``lifetime_s`` from now, and a little before for slow clocks.
+    """Return a leaf's validity: ``lifetime_s`` in all, begun a little before now for slow clocks.
 
     Args:
         now: aware; its fraction of a second is dropped.
-        lifetime_s: counted from now; short lives are backdated less (a tenth, at most 60 s).
+        lifetime_s: from notBefore to notAfter; at most 60 s and a tenth of it are over already.
     """
-    start = now.astimezone(UTC).replace(microsecond=0)
     backdate = timedelta(seconds=min(_LEAF_BACKDATE_S, lifetime_s // 10))
-    return Validity(start - backdate, start + timedelta(seconds=lifetime_s))
+    start = now.astimezone(UTC).replace(microsecond=0) - backdate
+    return Validity(start, start + timedelta(seconds=lifetime_s))
 
 
 def ca_key_usage() -> x509.KeyUsage:

@@ -18,6 +18,7 @@ from handfast.pki.issue import (
     issue_admin_leaf,
     issue_device_leaf,
     issue_idevid,
+    issue_ocsp_leaf,
     issue_server_leaf,
     issue_tsa_leaf,
 )
@@ -30,6 +31,10 @@ _URI = x509.UniformResourceIdentifier("spiffe://example.test/device/pump-7")
 def _at(authority: Authority) -> datetime:
     """A time of use soon after the CA was made."""
     return authority.certificate.not_valid_before_utc + timedelta(hours=2)
+
+
+def _life(certificate: x509.Certificate) -> timedelta:
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
 def _device_leaf(authority: Authority, **changes: object) -> x509.Certificate:
@@ -52,8 +57,8 @@ def test_device_leaf_is_a_client_with_the_names_of_the_registry(
     leaf.verify_directly_issued_by(device.certificate)
     assert leaf.public_key() == key
     assert leaf.subject.rfc4514_string() == "2.5.4.5=E661,CN=pump-7"
-    assert leaf.not_valid_after_utc == _at(device) + timedelta(days=1)
     assert leaf.not_valid_before_utc == _at(device) - timedelta(seconds=60)
+    assert _life(leaf) == timedelta(days=1)
     assert_extensions(
         leaf, issuer=device.certificate, ca=False, usages=(Usage.CLIENT_AUTH,), names=(_URI,)
     )
@@ -127,8 +132,23 @@ def test_admin_leaf_is_a_client(authorities: dict[str, Authority]) -> None:
     assert_extensions(leaf, issuer=admin.certificate, ca=False, usages=(Usage.CLIENT_AUTH,))
 
 
+def test_a_leaf_lives_as_long_as_was_asked_for_and_no_longer(
+    authorities: dict[str, Authority],
+) -> None:
+    server, now = authorities["server"], _at(authorities["server"])
+    week = [
+        issue_server_leaf(server, key_kind="p256", names=["gw"], lifetime_s=_WEEK_S, now=now),
+        issue_tsa_leaf(server, lifetime_s=_WEEK_S, now=now),
+        issue_ocsp_leaf(authorities["device"], lifetime_s=_WEEK_S, now=now),
+    ]
+    assert {_life(pair.certificate) for pair in week} == {timedelta(days=7)}
+    for lifetime_s in (1, 15, 600, 86_400):
+        leaf = _device_leaf(authorities["device"], lifetime_s=lifetime_s)
+        assert _life(leaf) == timedelta(seconds=lifetime_s)
+
+
 @pytest.mark.parametrize("lifetime_s", [0, -1, _WEEK_S + 1])
-def test_gateway_leaves_live_at_most_seven_days(
+def test_no_gateway_leaf_of_more_than_seven_days_is_issued(
     authorities: dict[str, Authority], lifetime_s: int
 ) -> None:
     server = authorities["server"]
@@ -261,6 +281,8 @@ def test_validity_is_whole_seconds_around_now(now: datetime, lifetime_s: int) ->
     validity = leaf_validity(now, lifetime_s)
     now = now.astimezone(UTC)  # Elsewhere adding seconds crosses summer time.
     assert validity.not_before.microsecond == validity.not_after.microsecond == 0
-    assert timedelta(0) <= now - validity.not_before < timedelta(seconds=61)
-    assert validity.not_after <= now + timedelta(seconds=lifetime_s)
-    assert validity.not_after > now + timedelta(seconds=lifetime_s - 1)
+    assert validity.not_after - validity.not_before == timedelta(seconds=lifetime_s)
+    before = now - validity.not_before
+    assert timedelta(0) <= before < timedelta(seconds=61)
+    # A board renews at two thirds at the latest: that is well ahead, however short the life.
+    assert before < timedelta(seconds=lifetime_s / 10 + 1)
