@@ -51,6 +51,14 @@ class Refusal:
     slug: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    """What a leaf was asked for with: its SHA-256, and what the audit calls it."""
+
+    sha256: bytes
+    name: str
+
+
 def enrol_by_token(
     tx: Transaction, *, device_id: str, token_sha256: bytes, csr: ParsedCsr, issue: Issue
 ) -> Issued | Refusal:
@@ -69,7 +77,8 @@ def enrol_by_token(
     if not bound and tx.now > token.expires:
         return Refusal("token-expired")
     expired = tx.now > token.expires
-    given = _give(tx, device, csr, issue, asked_by=token_sha256, only_repeat=expired)
+    asked = _Credential(token_sha256, "a token")
+    given = _give(tx, device, csr, issue, asked=asked, only_repeat=expired)
     if isinstance(given, Issued) and not bound:
         tokens = schema.tokens
         bind = update(tokens).where(tokens.c.token_sha256 == token_sha256)
@@ -80,7 +89,11 @@ def enrol_by_token(
 def enrol_by_certificate(
     tx: Transaction, *, certificate_sha256: bytes, csr: ParsedCsr, issue: Issue
 ) -> Issued | Refusal:
-    """Enrol with an IDevID or re-enrol with an LDevID that was authorised a moment ago."""
+    """Enrol with an IDevID or re-enrol with an LDevID that was authorised a moment ago.
+
+    A superseded leaf is good at the API for the overlap, but not here: the board has the leaf
+    that took its place, and whoever stole the old one would take the board's place with it.
+    """
     certificates = schema.certificates
     found = find_certificates(tx.connection, certificates.c.sha256 == certificate_sha256)
     device = find_device(tx.connection, found[0].device_id) if found else None
@@ -88,11 +101,16 @@ def enrol_by_certificate(
         return Refusal("unknown-certificate")
     if slug := device_refusal(device.state):
         return Refusal(slug)
-    if found[0].state == CertificateState.REVOKED:
+    leaf = found[0]
+    if leaf.state == CertificateState.REVOKED:
         return Refusal("certificate-revoked")
-    if found[0].state == CertificateState.REPLACED:
+    if leaf.state == CertificateState.SUPERSEDED:
+        detail = f"by the superseded {leaf.kind} {leaf.serial}"
+        tx.audit("re-enrol-refused", device.device_id, detail)
+    if leaf.state in (CertificateState.REPLACED, CertificateState.SUPERSEDED):
         return Refusal("certificate-superseded")
-    return _give(tx, device, csr, issue, asked_by=certificate_sha256)
+    asked = _Credential(certificate_sha256, f"{leaf.kind} {leaf.serial}")
+    return _give(tx, device, csr, issue, asked=asked)
 
 
 def issue_idevid(tx: Transaction, *, device_id: str, csr: ParsedCsr, issue: Issue) -> Issued:
@@ -181,7 +199,7 @@ def _give(
     csr: ParsedCsr,
     issue: Issue,
     *,
-    asked_by: bytes,
+    asked: _Credential,
     only_repeat: bool = False,
 ) -> Issued | Refusal:
     """Return the key's unconfirmed certificate, or sign and register a new one."""
@@ -204,7 +222,7 @@ def _give(
         return Refusal("too-busy")
     earlier = find_certificates(
         tx.connection,
-        certificates.c.asked_by == asked_by,
+        certificates.c.asked_by == asked.sha256,
         certificates.c.device_id == device.device_id,
         certificates.c.state == str(CertificateState.PENDING),
     )
@@ -216,9 +234,9 @@ def _give(
         kind=CertificateKind.LDEVID,
         ca="device",
         state=CertificateState.PENDING,
-        asked_by=asked_by,
+        asked_by=asked.sha256,
     )
-    tx.audit("issued", device.device_id, record.serial)
+    tx.audit("issued", device.device_id, f"{record.serial} by {asked.name}")
     return _issued(
         find_certificates(tx.connection, certificates.c.sha256 == record.sha256)[0], repeated=False
     )

@@ -222,6 +222,43 @@ def test_the_first_api_request_supersedes_the_leaf_before(run: Run) -> None:
     run(work)
 
 
+def test_a_superseded_leaf_cannot_re_enrol_and_the_attempt_is_audited(run: Run) -> None:
+    """Who stole it would evict the board: a second confirmed leaf supersedes the board's own."""
+
+    async def work(case: Case) -> None:
+        token = await create_token(case.registry, "a")
+        old = await case.use(await case.by_token(token, fresh_csr()))
+        new = await case.use(await case.by_certificate(old, fresh_csr()))
+        assert await case.by_certificate(old, fresh_csr()) == Refusal("certificate-superseded")
+        assert case.state(new) is CertificateState.CURRENT
+        assert len(case.registry.view.certificates) == 2
+        refused = [r for r in await case.registry.audit("a") if r["event"] == "re-enrol-refused"]
+        serial = case.registry.view.certificates[old].serial
+        assert [row["detail"] for row in refused] == [f"by the superseded ldevid {serial}"]
+
+    run(work)
+
+
+def test_the_audit_says_which_credential_asked_for_each_leaf(run: Run) -> None:
+    async def work(case: Case) -> None:
+        identity = await case.idevid(fresh_csr())
+        token = await create_token(case.registry, "a")
+        first = await case.by_token(token, fresh_csr())
+        second = await case.by_certificate(await case.use(first), fresh_csr())
+        third = await case.by_certificate(case.sha256(identity), fresh_csr())
+        assert isinstance(first, Issued)
+        assert isinstance(second, Issued)
+        assert isinstance(third, Issued)
+        issued = [r["detail"] for r in await case.registry.audit("a") if r["event"] == "issued"]
+        assert issued == [
+            f"{first.serial} by a token",
+            f"{second.serial} by ldevid {first.serial}",
+            f"{third.serial} by idevid {identity.serial}",
+        ]
+
+    run(work)
+
+
 def test_a_successor_of_an_unconfirmed_leaf_survives_that_leaf_being_confirmed(run: Run) -> None:
     async def work(case: Case) -> None:
         token = await create_token(case.registry, "a")
