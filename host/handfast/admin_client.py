@@ -64,6 +64,13 @@ class AdminClient:
         """Return one device with its certificates and tokens (never a token's secret)."""
         return self._object("GET", _device_path(device_id))
 
+    def bind_hardware(self, device_id: str, hardware_id: str) -> dict[str, Any]:
+        """Give a device that has none its hardware id; returns the device.
+
+        Refused with ``other-hardware`` when it has another; its own again changes nothing.
+        """
+        return self._object("PUT", _device_path(device_id, "hardware"), {"hardware_id": hardware_id})
+
     def suspend(self, device_id: str) -> dict[str, Any]:
         """Refuse every credential of the device until it is resumed; closes its connections."""
         return self._object("POST", _device_path(device_id, "suspend"))

@@ -57,6 +57,7 @@ def routes(gateway: Gateway) -> Sequence[BaseRoute]:
         (device + "/revoke", do.revoke, "POST"),
         (device + "/idevid", do.issue_idevid, "POST"),
         (device + "/tokens", do.create_token, "POST"),
+        (device + "/hardware", do.bind_hardware, "PUT"),
         (device + "/config", do.set_config, "PUT"),
         (device + "/telemetry", do.telemetry, "GET"),
     )
@@ -142,6 +143,13 @@ class _Admin:
         return JSONResponse(
             {"device_id": device_id, "state": str(state), "closed_connections": closed}
         )
+
+    async def bind_hardware(self, request: Request) -> JSONResponse:
+        hardware_id = _checked(validate_hardware_id, (await read_json(request)).get("hardware_id"))
+        device_id = request.path_params["device_id"]
+        bind = partial(devices.bind_hardware, device_id=device_id, hardware_id=hardware_id)
+        await self._registry.write(bind)
+        return JSONResponse(await self._registry.device(device_id))
 
     async def issue_idevid(self, request: Request) -> JSONResponse:
         body = await read_json(request)

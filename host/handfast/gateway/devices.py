@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
@@ -73,7 +73,7 @@ def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> 
         return device
     if device.state is DeviceState.REVOKED:
         raise Problem("device-revoked", f"{device_id} is revoked for good; add it by another name.")
-    record = DeviceRecord(device_id, device.hardware_id, state, tx.now, device.settings)
+    record = replace(device, state=state, state_since=tx.now)
     _update_device(tx, record)
     if state is DeviceState.REVOKED:
         certificates = schema.certificates
@@ -88,6 +88,29 @@ def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> 
     return record
 
 
+def bind_hardware(tx: Transaction, *, device_id: str, hardware_id: str) -> DeviceRecord:
+    """Tie a device that was added without a hardware id to its hardware, for good.
+
+    Raises:
+        Problem: ``not-found``, or ``other-hardware`` when it is tied to another already.
+    """
+    device = find_device(tx.connection, device_id)
+    if device is None:
+        raise Problem("not-found", f"There is no device {device_id}.")
+    if device.hardware_id == hardware_id:
+        return device
+    if device.hardware_id is not None:
+        raise Problem(
+            "other-hardware",
+            f"{device_id} is the hardware {device.hardware_id}, not {hardware_id}; "
+            "choose another name, or revoke that device.",
+        )
+    record = replace(device, hardware_id=hardware_id)
+    _update_device(tx, record)
+    tx.audit("hardware-bound", device_id, hardware_id)
+    return record
+
+
 def set_device_settings(
     tx: Transaction, *, device_id: str, settings: dict[str, Any]
 ) -> DeviceRecord:
@@ -99,9 +122,7 @@ def set_device_settings(
     device = find_device(tx.connection, device_id)
     if device is None:
         raise Problem("not-found", f"There is no device {device_id}.")
-    record = DeviceRecord(
-        device_id, device.hardware_id, device.state, device.state_since, json.dumps(settings)
-    )
+    record = replace(device, settings=json.dumps(settings))
     _update_device(tx, record)
     tx.audit("device-configured", device_id)
     return record
@@ -110,6 +131,7 @@ def set_device_settings(
 def _update_device(tx: Transaction, record: DeviceRecord) -> None:
     devices = schema.devices
     values = {
+        "hardware_id": record.hardware_id,
         "state": str(record.state),
         "state_since": record.state_since,
         "settings": record.settings,

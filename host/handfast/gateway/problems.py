@@ -35,6 +35,7 @@ STATUS = {
     "bad-json": 400,
     "bad-request": 400,
     "already-exists": 409,
+    "other-hardware": 409,
     "too-busy": 503,
     "internal": 500,
 }
@@ -66,6 +67,7 @@ _DETAIL = {
     "bad-json": "The body is not the JSON object that this path takes.",
     "bad-request": "The request is not what this path takes.",
     "already-exists": "That exists already.",
+    "other-hardware": "The device is tied to other hardware.",
     "too-busy": "The gateway cannot do this now; try again later.",
     "internal": "The gateway failed; its log says why.",
 }

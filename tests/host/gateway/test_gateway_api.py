@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from gateway_kit import Requester
 from gateway_rig import Peer, Rig, certificate_of, open_rig, slug_of
 
@@ -313,6 +314,8 @@ def test_the_admin_socket_answers_its_owner_only(run: Run) -> None:
         ("POST", "devices", {"device_id": 7}, "bad-request"),
         ("POST", "devices", {"device_id": "c", "hardware_id": "\n"}, "bad-request"),
         ("POST", "devices", {"device_id": "a"}, "already-exists"),
+        ("PUT", "devices/a/hardware", {"hardware_id": None}, "bad-request"),
+        ("PUT", "devices/c/hardware", {"hardware_id": "1"}, "not-found"),
         ("GET", "devices/c", None, "not-found"),
         ("POST", "devices/c/revoke", None, "not-found"),
         ("POST", "devices/c/tokens", {"lifetime_s": 1}, "not-found"),
@@ -332,6 +335,31 @@ def test_what_makes_no_sense_to_the_admin_interface_is_refused(
         assert slug_of(await rig.admin(method, path, body)) == slug
 
     run(work)
+
+
+def test_a_hardware_id_is_bound_once_and_then_in_every_certificate(run: Run) -> None:
+    async def work(rig: Rig) -> None:
+        bare = await rig.enrolled()
+        for _ in range(2):  # provisioning may run again
+            bound = await rig.admin("PUT", "devices/a/hardware", {"hardware_id": "E661"})
+            assert (bound.status_code, bound.json()["hardware_id"]) == (200, "E661")
+        token = await rig.token()
+        renewed = certificate_of(await rig.enrol(Requester.new(), token=token))
+        for certificate in (renewed, await rig.idevid(Requester.new())):
+            assert serial_numbers(certificate) == ["E661"]
+        assert serial_numbers(bare) == []
+        other = await rig.admin("PUT", "devices/a/hardware", {"hardware_id": "E662"})
+        assert (other.status_code, slug_of(other)) == (409, "other-hardware")
+        events = [r["event"] for r in (await rig.admin("GET", "audit?device=a")).json()["rows"]]
+        assert events.count("hardware-bound") == 1
+
+    run(work)
+
+
+def serial_numbers(certificate: x509.Certificate) -> list[str | bytes]:
+    """Return the subject's serialNumber attributes."""
+    found = certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
+    return [attribute.value for attribute in found]
 
 
 def test_tokens_are_shown_once_and_never_again(run: Run) -> None:

@@ -59,8 +59,10 @@ def test_a_device_enrols_by_token_calls_renews_and_switches(live: Live) -> None:
 
 
 def test_a_device_enrols_by_its_factory_identity_which_the_api_refuses(live: Live) -> None:
-    live.admin.add_device("factory-made", hardware_id="A1:B2")
+    live.admin.add_device("factory-made")
+    assert live.admin.bind_hardware("factory-made", "A1:B2")["hardware_id"] == "A1:B2"
     identity = live.factory_identity("factory-made")
+    assert "2.5.4.5=A1:B2" in identity.certificate.subject.rfc4514_string()
     key = Requester.new()
     leaf = live.identity(key, live.enrol("factory-made", key, identity=identity))
     assert live.ping(leaf).status_code == 200
