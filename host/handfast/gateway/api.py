@@ -12,12 +12,14 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from handfast.gateway.context import Gateway
-from handfast.gateway.devices import store_telemetry
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import authorised, read_json, require_content_type
+from handfast.gateway.telemetry import store_telemetry
 
 _BOOT_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _LARGEST_SEQ = 2**53 - 1
+# A board's heap holds a few KB of JSON; its budget in the registry holds a thousand of these.
+_MAX_REPORT_BYTES = 16_384
 
 
 def routes(gateway: Gateway) -> Sequence[BaseRoute]:
@@ -58,10 +60,11 @@ class _Api:
     async def telemetry(self, request: Request) -> JSONResponse:
         allowed = await authorised(request, self._gateway)
         require_content_type(request, "application/json")
-        document = await read_json(request)
+        document = await read_json(request, limit=_MAX_REPORT_BYTES)
         boot_id, seq, values = _telemetry_row(document)
         device_id = allowed.device.device_id
-        body = json.dumps(values, separators=(",", ":"))
+        # As it came: an escaped character would take three times the space that it was sent in.
+        body = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
         stored = await self._gateway.registry.write(
             lambda tx: store_telemetry(
                 tx, device_id=device_id, boot_id=boot_id, seq=seq, values=body

@@ -1,4 +1,4 @@
-"""Devices, tokens and telemetry as registry operations."""
+"""Devices and their tokens as registry operations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from handfast.gateway import schema
 from handfast.gateway.authorise import device_refusal
@@ -20,9 +19,6 @@ from handfast.gateway.writer import Transaction
 
 _MOST_TOKENS = 100
 _KEEP_BOUND_TOKENS_S = 7 * 86_400
-# The newest of each device are kept; a row that was dropped may be stored again.
-_MOST_TELEMETRY_ROWS = 100_000
-_PRUNE_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,43 +178,6 @@ def _make_room(tx: Transaction, device_id: str) -> None:
     dropped = tx.connection.execute(delete(tokens).where(theirs, spent))
     if not dropped.rowcount:
         raise Problem("too-busy", f"{device_id} has {_MOST_TOKENS} unused tokens; use one.")
-
-
-def store_telemetry(
-    tx: Transaction, *, device_id: str, boot_id: str, seq: int, values: str
-) -> bool:
-    """Store a row once; returns whether it is new.
-
-    Raises:
-        Problem: the device was suspended or revoked since the request was authorised.
-    """
-    device = find_device(tx.connection, device_id)
-    slug = "unknown-certificate" if device is None else device_refusal(device.state)
-    if slug:
-        raise Problem(slug)
-    telemetry = schema.telemetry
-    row = {
-        "device_id": device_id,
-        "boot_id": boot_id,
-        "seq": seq,
-        "received": tx.now,
-        "body": values,
-    }
-    inserted = tx.connection.execute(
-        insert_or_ignore(telemetry).values(row).on_conflict_do_nothing().returning(telemetry.c.id)
-    ).scalar()
-    if inserted is not None and inserted % _PRUNE_EVERY == 0:
-        _prune_telemetry(tx, device_id)
-    return inserted is not None
-
-
-def _prune_telemetry(tx: Transaction, device_id: str) -> None:
-    telemetry = schema.telemetry
-    theirs = telemetry.c.device_id == device_id
-    newest = select(telemetry.c.id).where(theirs).order_by(telemetry.c.id.desc())
-    first_kept = tx.connection.scalar(newest.offset(_MOST_TELEMETRY_ROWS).limit(1))
-    if first_kept is not None:
-        tx.connection.execute(delete(telemetry).where(theirs, telemetry.c.id <= first_kept))
 
 
 def store_last_seen(tx: Transaction, seen: dict[str, float]) -> None:

@@ -101,7 +101,7 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
     return bytes(body)
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, *, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """Return the body, a JSON object that can be written as JSON again (RFC 8259).
 
     What passes here is stored and shown to others later: a number that overflows, half of a
@@ -110,7 +110,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     Raises:
         Problem: ``body-too-large`` or ``bad-json``.
     """
-    body = await read_body(request)
+    body = await read_body(request, limit=limit)
     try:
         document = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
         if not isinstance(document, dict) or not _is_plain(document):

@@ -102,6 +102,14 @@ telemetry = Table(
     sqlite_autoincrement=True,
 )
 
+# What each device's telemetry takes, counted as it comes and goes.
+telemetry_bytes = Table(
+    "telemetry_bytes",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("bytes", Integer, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

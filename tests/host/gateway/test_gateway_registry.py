@@ -10,16 +10,18 @@ from gateway_kit import START, Clock, add_device, create_token, fresh_csr, issue
 from sqlalchemy import insert
 
 from handfast.errors import EnvironmentProblem
-from handfast.gateway import devices, enrolment, schema
+from handfast.gateway import devices, enrolment, schema, telemetry
 from handfast.gateway.problems import Problem
 from handfast.gateway.registry import Registry
 from handfast.gateway.view import DeviceState
 from handfast.gateway.writer import Transaction
 
 
-def store(registry: Registry, seq: int, *, body: str = "{}") -> asyncio.Future[bool]:
+def store(
+    registry: Registry, seq: int, *, body: str = "{}", device_id: str = "a"
+) -> asyncio.Future[bool]:
     operation = partial(
-        devices.store_telemetry, device_id="a", boot_id="boot", seq=seq, values=body
+        telemetry.store_telemetry, device_id=device_id, boot_id="boot", seq=seq, values=body
     )
     return asyncio.ensure_future(registry.write(operation))
 
@@ -33,6 +35,36 @@ def test_telemetry_is_stored_once_however_often_it_is_sent(tmp_path: Path) -> No
             rows = await registry.telemetry("a", after=0)
             assert sorted(row["seq"] for row in rows) == list(range(50))
             assert await registry.telemetry("a", after=rows[-1]["id"]) == []
+
+    asyncio.run(main())
+
+
+def test_a_device_that_reports_without_end_keeps_its_newest_rows_within_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(telemetry, "_ROOM_BYTES", 10_000)
+
+    async def stored(registry: Registry, device_id: str) -> list[tuple[int, int]]:
+        rows = await registry.telemetry(device_id, after=0)
+        return [(row["seq"], len(row["values"])) for row in rows]
+
+    async def main() -> None:
+        async with open_registry(tmp_path, Clock()) as registry:
+            for device_id in ("a", "b"):
+                await add_device(registry, device_id)
+            await store(registry, 0, device_id="b")
+            body = '"' + "\u00e9" * 2000 + '"'  # 4,002 bytes
+            path = tmp_path / "registry.sqlite3"
+            for start in range(0, 400, 40):
+                writes = (store(registry, seq, body=body) for seq in range(start, start + 40))
+                assert all(await asyncio.gather(*writes))
+                assert path.stat().st_size < 400_000
+            assert await store(registry, 399, body=body) is False
+            kept = await stored(registry, "a")
+            assert 100_000 - 10_000 - 4_300 <= len(kept) * 4_258 <= 100_000
+            assert kept == [(seq, 2000) for seq in range(400 - len(kept), 400)]
+            assert await stored(registry, "b") == [(0, 0)]
 
     asyncio.run(main())
 
@@ -102,8 +134,8 @@ def test_a_full_disk_is_answered_503_stores_nothing_by_halves_and_heals(tmp_path
                 return pages
 
             await registry.write(partial(limit, pages=await registry.write(used)))
-            body = '"' + "x" * 60_000 + '"'
-            writes = [store(registry, seq, body=body) for seq in range(20)]
+            body = '"' + "x" * 15_000 + '"'
+            writes = [store(registry, seq, body=body) for seq in range(80)]
             outcomes = await asyncio.gather(*writes, return_exceptions=True)
             assert {o.status for o in outcomes if isinstance(o, Problem)} == {503}
             assert all(isinstance(o, Problem) for o in outcomes)
