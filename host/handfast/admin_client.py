@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from handfast.errors import HandfastError, Refused, Unreachable, UsageError
+from handfast.errors import EnvironmentProblem, HandfastError, Refused, Unreachable, UsageError
 from handfast.state import StateDir
 from handfast.unix_socket import reachable_socket
 from handfast.wire import PROBLEM_TYPE_PREFIX
@@ -41,6 +41,7 @@ class AdminClient:
         Unreachable: no gateway answers on the socket.
         AdminRefused: the gateway refused (a :class:`~handfast.errors.Refused` with its slug).
         UsageError: what was asked for does not exist or is malformed.
+        EnvironmentProblem: it is done but not stored, since the gateway's disk is full or broken.
     """
 
     def __init__(self, state: StateDir) -> None:
@@ -69,7 +70,9 @@ class AdminClient:
 
         Refused with ``other-hardware`` when it has another; its own again changes nothing.
         """
-        return self._object("PUT", _device_path(device_id, "hardware"), {"hardware_id": hardware_id})
+        return self._object(
+            "PUT", _device_path(device_id, "hardware"), {"hardware_id": hardware_id}
+        )
 
     def suspend(self, device_id: str) -> dict[str, Any]:
         """Refuse every credential of the device until it is resumed; closes its connections."""
@@ -173,4 +176,6 @@ def _problem(status: int, document: dict[str, Any]) -> HandfastError:
     message = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
     if slug in _USAGE:
         return UsageError(message)
+    if slug == "not-durable":
+        return EnvironmentProblem(message)
     return AdminRefused(f"{message} ({slug})", slug=slug, status=status)

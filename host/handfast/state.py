@@ -66,6 +66,11 @@ class StateDir:
         return self.gateway / "registry.sqlite3"
 
     @property
+    def registry_reserve(self) -> Path:
+        """Takes up space on the registry's disk, to be given up when that is full."""
+        return self.gateway / "reserve"
+
+    @property
     def admin_socket(self) -> Path:
         """The Unix socket of the admin listener."""
         return self.gateway / "admin.sock"

@@ -23,6 +23,7 @@ from handfast.gateway.enrolment import issue_idevid
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import peer_of, read_json
 from handfast.gateway.view import DeviceState
+from handfast.gateway.writer import RETRY_S, NotStored
 from handfast.pki.csr import parse_csr
 from handfast.pki.names import validate_device_id, validate_hardware_id
 
@@ -123,20 +124,43 @@ class _Admin:
         return JSONResponse(await self._registry.device(request.path_params["device_id"]))
 
     async def suspend(self, request: Request) -> JSONResponse:
-        return await self._set_state(request, DeviceState.SUSPENDED)
-
-    async def resume(self, request: Request) -> JSONResponse:
-        return await self._set_state(request, DeviceState.ACTIVE)
+        return await self._stop(request, DeviceState.SUSPENDED)
 
     async def revoke(self, request: Request) -> JSONResponse:
-        return await self._set_state(request, DeviceState.REVOKED)
+        return await self._stop(request, DeviceState.REVOKED)
 
-    async def _set_state(self, request: Request, state: DeviceState) -> JSONResponse:
-        """Commit, which updates the view; close what is open; only then answer."""
+    async def resume(self, request: Request) -> JSONResponse:
         device_id = request.path_params["device_id"]
+        state = DeviceState.ACTIVE
         change = partial(devices.set_device_state, device_id=device_id, state=state)
         await self._registry.write(change)
-        closed = 0 if state is DeviceState.ACTIVE else self._gateway.close_device(device_id)
+        return self._changed(device_id, state, closed=0)
+
+    async def _stop(self, request: Request, state: DeviceState) -> JSONResponse:
+        """Refuse the device from now on and close what it has open; answer once it is stored."""
+        device_id = request.path_params["device_id"]
+        storing = self._registry.stop_device(device_id, state)
+        closed = self._gateway.close_device(device_id)
+        try:
+            await storing
+        except NotStored as error:
+            self._gateway.log.error(
+                "device_state_not_stored",
+                device_id=device_id,
+                state=str(state),
+                closed_connections=closed,
+                reason=error.reason,
+            )
+            raise Problem(
+                "not-durable",
+                f"{device_id} is {state} (connections closed: {closed}), but this is not "
+                f"stored: {error.reason}. It is tried again every {RETRY_S:.0f} s; a gateway that "
+                "is restarted before that does not know of it. Make room on the disk, then ask "
+                "again.",
+            ) from None
+        return self._changed(device_id, state, closed=closed)
+
+    def _changed(self, device_id: str, state: DeviceState, *, closed: int) -> JSONResponse:
         self._gateway.log.info(
             "device_state", device_id=device_id, state=str(state), closed_connections=closed
         )

@@ -56,6 +56,20 @@ def add_device(tx: Transaction, *, device_id: str, hardware_id: str | None) -> D
     return record
 
 
+def in_state(device: DeviceRecord, state: DeviceState, *, since: float) -> DeviceRecord:
+    """Return ``device`` as it is in another state; itself when it is in that already.
+
+    Raises:
+        Problem: ``device-revoked``: that is final.
+    """
+    if device.state is state:
+        return device
+    if device.state is DeviceState.REVOKED:
+        name = device.device_id
+        raise Problem("device-revoked", f"{name} is revoked for good; add it by another name.")
+    return replace(device, state=state, state_since=since)
+
+
 def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> DeviceRecord:
     """Suspend, resume or revoke; to revoke is final and revokes every certificate.
 
@@ -65,11 +79,9 @@ def set_device_state(tx: Transaction, *, device_id: str, state: DeviceState) -> 
     device = find_device(tx.connection, device_id)
     if device is None:
         raise Problem("not-found", f"There is no device {device_id}.")
-    if device.state is state:
+    record = in_state(device, state, since=tx.now)
+    if record is device:
         return device
-    if device.state is DeviceState.REVOKED:
-        raise Problem("device-revoked", f"{device_id} is revoked for good; add it by another name.")
-    record = replace(device, state=state, state_since=tx.now)
     _update_device(tx, record)
     if state is DeviceState.REVOKED:
         certificates = schema.certificates

@@ -37,6 +37,7 @@ STATUS = {
     "already-exists": 409,
     "other-hardware": 409,
     "too-busy": 503,
+    "not-durable": 507,
     "internal": 500,
 }
 
@@ -69,6 +70,7 @@ _DETAIL = {
     "already-exists": "That exists already.",
     "other-hardware": "The device is tied to other hardware.",
     "too-busy": "The gateway cannot do this now; try again later.",
+    "not-durable": "This is in force but not stored; a restart undoes it.",
     "internal": "The gateway failed; its log says why.",
 }
 

@@ -14,10 +14,12 @@ from sqlalchemy.exc import DBAPIError
 
 from handfast.errors import EnvironmentProblem
 from handfast.gateway import schema
-from handfast.gateway.devices import store_last_seen
+from handfast.gateway.devices import in_state, set_device_state, store_last_seen
 from handfast.gateway.problems import Problem
+from handfast.gateway.reserve import Reserve
 from handfast.gateway.rows import certificate_record, device_record, revocation_record
-from handfast.gateway.view import RegistryView
+from handfast.gateway.server import Log
+from handfast.gateway.view import DeviceRecord, DeviceState, RegistryView
 from handfast.gateway.writer import Transaction, Writer
 
 T = TypeVar("T")
@@ -47,8 +49,16 @@ class Registry:
         self._reading = asyncio.Semaphore(schema.READERS)
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Callable[[], float]) -> Registry:
+    async def open(
+        cls, path: Path, *, clock: Callable[[], float], reserve: Reserve, log: Log
+    ) -> Registry:
         """Open the database, making it where there is none, and load the view.
+
+        Args:
+            path: the database's file.
+            clock: unix seconds.
+            reserve: space on the same disk, for stopping devices when it is full.
+            log: told when the registry cannot be written.
 
         Raises:
             EnvironmentProblem: it cannot be opened, or a newer Handfast made it.
@@ -64,7 +74,7 @@ class Registry:
                 f"the registry {path} cannot be opened: {reason}; check the disk and the "
                 "folder's permissions, or restore the file from a backup"
             ) from error
-        return cls(engine, view, Writer(engine, view, clock=clock), clock)
+        return cls(engine, view, Writer(engine, view, reserve, clock=clock, log=log), clock)
 
     async def close(self) -> None:
         """Write what is queued and close the database."""
@@ -75,6 +85,22 @@ class Registry:
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Run an operation; see :meth:`handfast.gateway.writer.Writer.submit`."""
         return await self._writer.submit(operation)
+
+    def stop_device(self, device_id: str, state: DeviceState) -> asyncio.Future[DeviceRecord]:
+        """Suspend or revoke a device: in force when this returns, stored when the future is done.
+
+        See :meth:`handfast.gateway.writer.Writer.insist`.
+
+        Raises:
+            Problem: ``not-found``, or ``device-revoked`` when it is to be suspended.
+        """
+        device = self.view.devices.get(device_id)
+        if device is None:
+            raise Problem("not-found", f"There is no device {device_id}.")
+        stopped = in_state(device, state, since=self.clock())
+        return self._writer.insist(
+            lambda tx: set_device_state(tx, device_id=device_id, state=state), stopped
+        )
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run ``query`` on a reader connection, off the event loop."""

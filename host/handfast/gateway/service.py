@@ -21,6 +21,7 @@ from handfast.gateway.context import Gateway
 from handfast.gateway.log import close_log, open_log
 from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
 from handfast.gateway.registry import Registry
+from handfast.gateway.reserve import Reserve
 from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
 from handfast.pki.authorities import load_authority, load_certificates, load_trust_domain
 from handfast.pki.profiles import ISSUING_LIFETIME
@@ -100,7 +101,8 @@ async def serve(
         with _writable(state.gateway_log):
             log = open_log(state.gateway_log)
         stack.callback(close_log, log)
-        registry = await Registry.open(state.registry, clock=clock)
+        reserve = Reserve(state.registry_reserve)
+        registry = await Registry.open(state.registry, clock=clock, reserve=reserve, log=log)
         stack.push_async_callback(registry.close)
         leaves = OwnLeaves(
             authorities["server"],

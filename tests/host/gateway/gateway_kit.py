@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,10 +19,12 @@ from cryptography.x509.oid import NameOID
 from handfast.gateway import devices
 from handfast.gateway.enrolment import Issue
 from handfast.gateway.registry import Registry
+from handfast.gateway.reserve import Reserve
 from handfast.gateway.view import DeviceRecord
 from handfast.pki.csr import ParsedCsr, parse_csr
 
 START = 1_800_000_000.0
+SILENT = structlog.wrap_logger(structlog.ReturnLogger())
 
 
 class Clock:
@@ -72,8 +76,15 @@ def issuer(clock: Clock, *, lifetime_s: int = 3600) -> Issue:
 
 
 @asynccontextmanager
-async def open_registry(folder: Path, clock: Clock) -> AsyncIterator[Registry]:
-    registry = await Registry.open(folder / "registry.sqlite3", clock=clock)
+async def open_registry(
+    folder: Path, clock: Clock, *, reserve: Reserve | None = None, log: Any = SILENT
+) -> AsyncIterator[Registry]:
+    registry = await Registry.open(
+        folder / "registry.sqlite3",
+        clock=clock,
+        reserve=reserve or Reserve(folder / "reserve"),
+        log=log,
+    )
     try:
         yield registry
     finally:

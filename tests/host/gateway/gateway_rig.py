@@ -189,7 +189,8 @@ async def open_rig(
         raise structlog.DropEvent
 
     loaded = {name: authorities[name] for name in ("device", "factory", "server")}
-    async with open_registry(folder, clock) as registry:
+    log = structlog.wrap_logger(None, processors=[keep])
+    async with open_registry(folder, clock, log=log) as registry:
         gateway = Gateway(
             registry=registry,
             authorities=loaded,
@@ -202,7 +203,7 @@ async def open_rig(
             close_device=close_device,
             renew_leaves=renew,
             leaf_ends=lambda: {"rsa": int(clock())},
-            log=structlog.wrap_logger(None, processors=[keep]),
+            log=log,
             urls={"api": "https://g:1", "enrol": "https://g:2", "public": "http://g:3"},
         )
         yield Rig(gateway, clock, build_app(gateway), closed, logged)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def store(
         telemetry.store_telemetry, device_id=device_id, boot_id="boot", seq=seq, values=body
     )
     return asyncio.ensure_future(registry.write(operation))
+
+
+async def enter(opening: AbstractAsyncContextManager[Registry]) -> None:
+    async with opening:
+        pass
 
 
 def test_telemetry_is_stored_once_however_often_it_is_sent(tmp_path: Path) -> None:
@@ -163,7 +169,7 @@ def test_telemetry_of_a_device_that_was_just_stopped_is_not_stored(tmp_path: Pat
 def test_a_registry_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     (tmp_path / "registry.sqlite3").write_bytes(b"this is not a database" * 100)
     with pytest.raises(EnvironmentProblem, match="cannot be opened"):
-        asyncio.run(Registry.open(tmp_path / "registry.sqlite3", clock=Clock()))
+        asyncio.run(enter(open_registry(tmp_path, Clock())))
 
 
 def test_a_newer_registry_is_left_alone(tmp_path: Path) -> None:
@@ -173,7 +179,7 @@ def test_a_newer_registry_is_left_alone(tmp_path: Path) -> None:
         connection.exec_driver_sql(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     engine.dispose()
     with pytest.raises(EnvironmentProblem, match="newer"):
-        asyncio.run(Registry.open(path, clock=Clock()))
+        asyncio.run(enter(open_registry(tmp_path, Clock())))
 
 
 def test_expired_certificates_leave_the_memory(tmp_path: Path) -> None:
