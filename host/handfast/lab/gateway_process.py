@@ -39,7 +39,8 @@ class GatewayProcess:
 
     Args:
         state: the state folder, with its CAs already made.
-        passphrase: of the CA keys; handed over in the environment, never as an argument.
+        passphrase: of the CA keys, one line; handed over in a pipe, since a process shows its
+            environment and arguments for as long as it lives.
         options: lifetimes, names and ports.
     """
 
@@ -67,20 +68,33 @@ class GatewayProcess:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         held, self._lifeline = os.pipe()
+        secret = self._passphrase_pipe()
         try:
             with self._output.open("wb") as output:
                 return subprocess.Popen(
-                    [*self._command(), "--lifeline-fd", str(held)],
-                    env={**os.environ, "HANDFAST_PASSPHRASE": self._passphrase.decode()},
+                    [
+                        *self._command(),
+                        *("--lifeline-fd", str(held)),
+                        *("--passphrase-file", f"/dev/fd/{secret}"),
+                    ],
+                    env={k: v for k, v in os.environ.items() if k != "HANDFAST_PASSPHRASE"},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(held,),
+                    pass_fds=(held, secret),
                     # Ctrl-C in the terminal is ours to handle; the gateway is stopped in order.
                     start_new_session=True,
                 )
         finally:
             os.close(held)
+            os.close(secret)
+
+    def _passphrase_pipe(self) -> int:
+        """Return the end to read of a pipe that holds the passphrase, whole."""
+        secret, end = os.pipe()
+        with os.fdopen(end, "wb") as file:
+            file.write(self._passphrase + b"\n")
+        return secret
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> dict[str, str]:
         deadline = time.monotonic() + _START_S

@@ -80,6 +80,16 @@ def test_a_gateway_ends_when_who_started_it_is_killed(state: StateDir) -> None:
     assert not state.gateway_ready.exists()
 
 
+def test_the_passphrase_is_neither_in_the_gateways_environment_nor_in_its_arguments(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFAST_PASSPHRASE", PASSPHRASE.decode())
+    with GatewayProcess(state, PASSPHRASE, GatewayOptions()) as gateway:
+        process = Path(f"/proc/{gateway.pid}")
+        assert PASSPHRASE not in process.joinpath("environ").read_bytes()
+        assert PASSPHRASE not in process.joinpath("cmdline").read_bytes()
+
+
 def test_a_gateway_whose_starter_is_gone_already_makes_nothing(
     tmp_path: Path,
 ) -> None:
