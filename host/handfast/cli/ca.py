@@ -15,14 +15,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from handfast.errors import UsageError
 from handfast.pki.authorities import (
     SERVER_KEY_BITS,
+    RootKeeping,
     create_authorities,
     load_certificates,
     load_trust_domain,
+    require_apart,
     require_no_authorities,
 )
-from handfast.pki.keystore import passphrase
+from handfast.pki.keystore import ROOT_KEY, passphrase
 from handfast.pki.names import validate_trust_domain
 from handfast.pki.profiles import AUTHORITY_NAMES
 from handfast.state import StateDir
@@ -58,34 +61,64 @@ def command() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Its first line encrypts the CA keys.",
 )
+@click.option(
+    "--root-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the root's key goes, under a passphrase of its own: a medium to lock away. "
+    "No gateway needs it.",
+)
+@click.option(
+    "--root-passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Its first line encrypts the root's key in --root-dir.",
+)
 @_json_option
 def init_command(
     folder: Path | None,
     trust_domain: str,
     server_key_bits: str,
     passphrase_file: Path | None,
+    root_dir: Path | None,
+    root_passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
     """Make the root CA and the device, factory, server and admin CAs below it.
 
     The passphrase comes from --passphrase-file, $HANDFAST_PASSPHRASE,
-    $HANDFAST_PASSPHRASE_FILE or a question. CAs that exist are never replaced.
+    $HANDFAST_PASSPHRASE_FILE or a question; that of a root's key in --root-dir from
+    --root-passphrase-file, $HANDFAST_ROOT_PASSPHRASE, $HANDFAST_ROOT_PASSPHRASE_FILE or a
+    question. CAs that exist are never replaced.
     """
     state = StateDir.choose(folder)
     # What can be refused is refused before anybody types a passphrase.
     validate_trust_domain(trust_domain)
     require_no_authorities(state)
+    if root_dir is not None:
+        require_apart(state, root_dir)
+    elif root_passphrase_file is not None:
+        raise UsageError("--root-passphrase-file goes with --root-dir")
     secret = passphrase("Passphrase for the CA keys", file=passphrase_file, confirm=True)
+    root = None if root_dir is None else _root_keeping(root_dir, root_passphrase_file)
     with _progress() as progress:
         task = progress.add_task("making keys", total=len(AUTHORITY_NAMES))
         create_authorities(
             state,
             secret,
+            root=root,
             trust_domain=trust_domain,
             progress=lambda _: progress.advance(task),
             server_key_bits=int(server_key_bits),
         )
     _show(state, as_json)
+    if root is None:
+        key = state.ca_key("root")
+        click.echo(f"the root's key is {key}: move it offline, no gateway needs it", err=True)
+
+
+def _root_keeping(folder: Path, passphrase_file: Path | None) -> RootKeeping:
+    prompt = "Passphrase for the root's key"
+    secret = passphrase(prompt, file=passphrase_file, confirm=True, lock=ROOT_KEY)
+    return RootKeeping(folder, secret)
 
 
 @command.command("show")

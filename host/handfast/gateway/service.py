@@ -101,6 +101,7 @@ async def serve(
         with _writable(state.gateway_log):
             log = open_log(state.gateway_log)
         stack.callback(close_log, log)
+        _warn_of_root_key(state, log)
         reserve = Reserve(state.registry_reserve)
         registry = await Registry.open(state.registry, clock=clock, reserve=reserve, log=log)
         stack.push_async_callback(registry.close)
@@ -185,6 +186,13 @@ def _url(settings: GatewaySettings, listener: Listener, plans: _Plans) -> str:
     scheme = "https" if plans[listener.name][1] else "http"
     name = settings.names[0]
     return f"{scheme}://{f'[{name}]' if ':' in name else name}:{listener.port}"
+
+
+def _warn_of_root_key(state: StateDir, log: Any) -> None:
+    """The root vouches for every other CA: who takes this machine should not find its key."""
+    key = state.ca_key("root")
+    if key.exists():
+        log.warning("root_key_not_offline", path=str(key), advice="move it off this machine")
 
 
 @contextmanager

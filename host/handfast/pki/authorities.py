@@ -52,10 +52,27 @@ class Authority:
         return f"Authority({self.name!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class RootKeeping:
+    """A folder away from the gateway for the root's key, and the passphrase that encrypts it."""
+
+    folder: Path
+    passphrase: bytes
+
+    @property
+    def key(self) -> Path:
+        """The key's file: encrypted PKCS#8, PEM, mode 0600."""
+        return self.folder / "root-key.pem"
+
+    def __repr__(self) -> str:
+        return f"RootKeeping({str(self.folder)!r})"
+
+
 def create_authorities(
     state: StateDir,
     passphrase: bytes,
     *,
+    root: RootKeeping | None = None,
     trust_domain: str = "handfast.local",
     progress: Progress | None = None,
     server_key_bits: int = 2048,
@@ -66,17 +83,20 @@ def create_authorities(
 
     Args:
         state: whose ``ca`` folder must not exist yet.
-        passphrase: encrypts every private key.
+        passphrase: encrypts every private key that stays in the state folder.
+        root: where the root's key is kept instead; ``None`` keeps it with the others.
         trust_domain: stands in every device's SPIFFE URI.
         progress: told the name of each CA whose key is ready, from this thread.
         server_key_bits: 2048, or 3072 at more work for the boards (DESIGN §5).
 
     Raises:
-        Refused: there are CAs already.
-        UsageError: the trust domain or the key size is not allowed.
+        Refused: there are CAs already, or a root's key where this one is to be kept.
+        UsageError: the trust domain, the key size or the root's folder is not allowed.
         EnvironmentProblem: the folder cannot be written.
     """
     validate_trust_domain(trust_domain)
+    if root is not None:
+        require_apart(state, root.folder)
     if server_key_bits not in SERVER_KEY_BITS:
         raise UsageError(f"the server CA's key has 2048 or 3072 bits, not {server_key_bits}")
     require_no_authorities(state)
@@ -84,16 +104,18 @@ def create_authorities(
     authorities = _certify(keys, datetime.now(UTC))
     state.create()
     try:
-        with _staged(state) as staging:
+        with _staged(state) as staging, _kept_apart(root, authorities[0].key):
             for authority in authorities:
-                _write(staging, authority, passphrase)
+                _write(staging, authority)
+                if authority.name != ROOT.name or root is None:
+                    save_key(staging.ca_key(authority.name), authority.key, passphrase)
             settings = {"schema": _SCHEMA, "trust_domain": trust_domain}
             write_atomically(staging.ca_settings, json.dumps(settings, indent=2).encode() + b"\n")
     except OSError as error:
         # Somebody else may have finished first: rename does not replace a folder that is not empty.
         require_no_authorities(state)
         raise EnvironmentProblem(
-            f"cannot write the CAs into {state.ca}: {error.strerror}"
+            f"cannot write the CAs into {error.filename or state.ca}: {error.strerror}"
         ) from error
 
 
@@ -109,6 +131,16 @@ def require_no_authorities(state: StateDir) -> None:
             f"there are CAs in {state.ca} already, and every device trusts them: "
             "choose another folder with --dir, or move this one away"
         )
+
+
+def require_apart(state: StateDir, folder: Path) -> None:
+    """Make sure that the root's key may be kept in ``folder``.
+
+    Raises:
+        UsageError: it is in the state folder, which the gateway has.
+    """
+    if folder.resolve().is_relative_to(state.root.resolve()):
+        raise UsageError(f"{folder} is in the gateway's folder: keep the root's key outside of it")
 
 
 def load_authority(state: StateDir, name: str, passphrase: bytes) -> Authority:
@@ -234,10 +266,26 @@ def _staged(state: StateDir) -> Iterator[StateDir]:
         shutil.rmtree(staging.root, ignore_errors=True)
 
 
-def _write(state: StateDir, authority: Authority, passphrase: bytes) -> None:
+@contextmanager
+def _kept_apart(keeping: RootKeeping | None, key: AuthorityKey) -> Iterator[None]:
+    """Write the root's key to its own folder; take it back if the rest is not made."""
+    if keeping is None:
+        yield
+        return
+    keeping.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if keeping.key.exists():
+        raise Refused(f"{keeping.key} is the key of a root already: choose another folder")
+    save_key(keeping.key, key, keeping.passphrase)
+    try:
+        yield
+    except BaseException:
+        keeping.key.unlink(missing_ok=True)
+        raise
+
+
+def _write(state: StateDir, authority: Authority) -> None:
     name, certificate = authority.name, authority.certificate
-    state.ca_key(name).parent.mkdir(mode=0o700)
-    save_key(state.ca_key(name), authority.key, passphrase)
+    state.ca_certificate(name).parent.mkdir(mode=0o700)
     write_atomically(state.ca_certificate(name), certificate.public_bytes(Encoding.DER))
     write_atomically(state.ca_certificate_pem(name), certificate.public_bytes(Encoding.PEM))
 

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,8 +23,6 @@ from handfast.pki import der
 
 AuthorityKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
-_VARIABLE = "HANDFAST_PASSPHRASE"
-_FILE_VARIABLE = "HANDFAST_PASSPHRASE_FILE"
 # What OpenSSL's own tools can read from a terminal or a file.
 _LONGEST_BYTES = 1023
 
@@ -39,31 +38,49 @@ _AES_256_CBC = "2.16.840.1.101.3.4.1.42"
 _SCRYPT_COST = {"n": 16384, "r": 8, "p": 1}
 
 
-def passphrase(prompt: str, *, file: Path | None = None, confirm: bool = False) -> bytes:
-    """Return the passphrase of the CA keys.
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a passphrase is of, and how it is given: a variable, or the same with ``_FILE``."""
 
-    The first of these that is set counts: ``file``, ``$HANDFAST_PASSPHRASE``,
-    ``$HANDFAST_PASSPHRASE_FILE``, a question on the terminal.
+    of: str
+    variable: str
+    option: str
+
+
+CA_KEYS = Lock("the CA keys", "HANDFAST_PASSPHRASE", "--passphrase-file")
+ROOT_KEY = Lock("the root's key", "HANDFAST_ROOT_PASSPHRASE", "--root-passphrase-file")
+
+
+def passphrase(
+    prompt: str, *, file: Path | None = None, confirm: bool = False, lock: Lock = CA_KEYS
+) -> bytes:
+    """Return a passphrase.
+
+    The first of these that is set counts: ``file``, the lock's variable
+    (``$HANDFAST_PASSPHRASE``), its file variable (``$HANDFAST_PASSPHRASE_FILE``), a question on
+    the terminal.
 
     Args:
         prompt: the question.
         file: whose first line is the passphrase.
         confirm: ask twice, for a passphrase that is about to be set.
+        lock: which passphrase.
 
     Raises:
         UsageError: there is none, it is empty or too long, or nobody is there to ask.
     """
     if file is not None:
         return _checked(_first_line(file), f"the file {file}")
-    if _VARIABLE in os.environ:
-        return _checked(os.environb[_VARIABLE.encode()], f"${_VARIABLE}")
-    if _FILE_VARIABLE in os.environ:
-        named = Path(os.environ[_FILE_VARIABLE])
-        return _checked(_first_line(named), f"the file {named} (${_FILE_VARIABLE})")
+    variable, file_variable = lock.variable, f"{lock.variable}_FILE"
+    if variable in os.environ:
+        return _checked(os.environb[variable.encode()], f"${variable}")
+    if file_variable in os.environ:
+        named = Path(os.environ[file_variable])
+        return _checked(_first_line(named), f"the file {named} (${file_variable})")
     if not sys.stdin.isatty():
         raise UsageError(
-            "no passphrase for the CA keys: set $HANDFAST_PASSPHRASE or "
-            "$HANDFAST_PASSPHRASE_FILE, or give --passphrase-file"
+            f"no passphrase for {lock.of}: set ${variable} or ${file_variable}, "
+            f"or give {lock.option}"
         )
     answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
     return _checked(answer.encode(), "the answer")

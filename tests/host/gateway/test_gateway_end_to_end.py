@@ -217,6 +217,20 @@ def test_a_port_in_use_is_named(ca_folder: StateDir, tmp_path: Path) -> None:
     assert not gateway.state.admin_socket.exists()
 
 
+def test_a_gateway_says_when_the_roots_key_lies_beside_it(
+    live: Live, ca_folder: StateDir, tmp_path: Path
+) -> None:
+    line = live.logged(event="root_key_not_offline")
+    assert (line["level"], line["path"]) == ("warning", str(live.state.ca_key("root")))
+    with own(ca_folder, tmp_path) as gateway:
+        assert gateway.state.ca_key("root").exists()
+    gateway.state.ca_key("root").unlink()
+    gateway.state.gateway_log.unlink()
+    with gateway:
+        assert gateway.admin.status()["pid"] == gateway.pid
+    assert "root_key_not_offline" not in {line["event"] for line in gateway.log()}
+
+
 def test_a_killed_gateway_loses_nothing_and_starts_again(
     ca_folder: StateDir, tmp_path: Path
 ) -> None:

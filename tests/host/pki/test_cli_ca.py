@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from handfast.pki.authorities import load_authority
+from handfast.pki.keystore import load_key
 from handfast.state import StateDir
 from support_pki import TRUST_DOMAIN, make_state
 
@@ -68,6 +69,26 @@ def test_init_makes_cas_that_show_describes_and_no_output_has_the_passphrase(
     for path in (tmp_path / "state").rglob("*"):
         assert path.is_dir() or _SECRET.encode() not in path.read_bytes()
     assert _SECRET not in made.stdout + made.stderr + shown.stdout + shown.stderr
+
+
+def test_init_keeps_the_roots_key_where_it_is_told_to(tmp_path: Path) -> None:
+    folder, apart = tmp_path / "state", tmp_path / "usb"
+    options = ("init", "--dir", str(folder), "--root-dir", str(apart))
+    silent = _run(*options, HANDFAST_PASSPHRASE=_SECRET)
+    assert silent.returncode == 2
+    assert "HANDFAST_ROOT_PASSPHRASE" in silent.stderr
+    made = _run(*options, HANDFAST_PASSPHRASE=_SECRET, HANDFAST_ROOT_PASSPHRASE="another")
+    assert made.returncode == 0, made.stderr
+    assert "offline" not in made.stderr
+    assert [path.name for path in apart.iterdir()] == ["root-key.pem"]
+    load_key(apart / "root-key.pem", b"another")
+
+
+def test_init_says_that_the_roots_key_does_not_belong_beside_the_others(tmp_path: Path) -> None:
+    made = _run("init", "--dir", str(tmp_path / "state"), "--json", HANDFAST_PASSPHRASE=_SECRET)
+    assert made.returncode == 0
+    assert str(StateDir(tmp_path / "state").ca_key("root")) in made.stderr
+    assert "offline" in made.stderr
 
 
 def test_show_for_people_names_every_ca_and_where_it_is(tmp_path: Path) -> None:

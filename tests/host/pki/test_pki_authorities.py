@@ -15,12 +15,14 @@ from handfast.errors import EnvironmentProblem, HandfastError, Refused, UsageErr
 from handfast.pki import authorities as module
 from handfast.pki.authorities import (
     Authority,
+    RootKeeping,
     create_authorities,
     load_authority,
     load_certificates,
     load_trust_domain,
     require_no_authorities,
 )
+from handfast.pki.keystore import load_key
 from handfast.state import StateDir
 from support_pki import PASSPHRASE, TRUST_DOMAIN, make_state
 
@@ -87,6 +89,51 @@ def test_folders_are_the_owners_alone_and_both_encodings_agree(tmp_path: Path) -
     for name, certificate in load_certificates(state).items():
         assert state.ca_key(name).stat().st_mode & 0o777 == 0o600
         assert state.ca_certificate_pem(name).read_bytes() == certificate.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.usefixtures("quick_keys")
+def test_the_roots_key_may_be_kept_elsewhere_under_a_passphrase_of_its_own(tmp_path: Path) -> None:
+    state, kept = StateDir(tmp_path / "state"), RootKeeping(tmp_path / "usb" / "root", b"other")
+    create_authorities(state, PASSPHRASE, root=kept)
+    assert not state.ca_key("root").exists()
+    key = load_key(kept.key, b"other")
+    assert key.public_key() == load_certificates(state)["root"].public_key()
+    assert kept.key.stat().st_mode & 0o777 == 0o600
+    assert load_authority(state, "device", PASSPHRASE).name == "device"
+    with pytest.raises(EnvironmentProblem, match="No such file"):
+        load_authority(state, "root", PASSPHRASE)
+
+
+@pytest.mark.usefixtures("quick_keys")
+def test_a_roots_key_that_is_there_already_is_never_replaced(tmp_path: Path) -> None:
+    kept = RootKeeping(tmp_path / "usb", b"other")
+    create_authorities(StateDir(tmp_path / "one"), PASSPHRASE, root=kept)
+    before = kept.key.read_bytes()
+    with pytest.raises(Refused, match="already"):
+        create_authorities(StateDir(tmp_path / "two"), PASSPHRASE, root=kept)
+    assert kept.key.read_bytes() == before
+    assert not (tmp_path / "two" / "ca").exists()
+
+
+def test_the_roots_key_is_not_kept_apart_inside_the_state_folder(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    with pytest.raises(UsageError, match="outside"):
+        create_authorities(state, PASSPHRASE, root=RootKeeping(state.root / "root", b"other"))
+    assert not state.root.exists()
+
+
+@pytest.mark.usefixtures("quick_keys")
+def test_creation_that_fails_takes_the_roots_key_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write", full)
+    kept = RootKeeping(tmp_path / "usb", b"other")
+    with pytest.raises(EnvironmentProblem):
+        create_authorities(StateDir(tmp_path / "state"), PASSPHRASE, root=kept)
+    assert list(kept.folder.iterdir()) == []
 
 
 def test_existing_authorities_are_never_replaced(tmp_path: Path) -> None:
