@@ -1,10 +1,14 @@
-"""Client of the gateway's admin interface: HTTP over the Unix socket in the state folder."""
+"""Client of the gateway's admin interface, over its Unix socket or from afar over mutual TLS."""
 
 from __future__ import annotations
 
 import base64
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -31,21 +35,34 @@ class AdminRefused(Refused):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteGateway:
+    """A gateway on another machine.
+
+    Attributes:
+        url: of its admin listener, as the gateway prints it.
+        credential: what ``handfast ca issue-admin`` wrote: key, certificate and root, in PEM.
+    """
+
+    url: str
+    credential: Path
+
+
 class AdminClient:
     """Asks a running gateway to do things.
 
     Args:
-        state: the gateway's state folder; its admin socket is found there.
+        gateway: its state folder, where its admin socket is, or where it is from afar.
 
     Every method raises:
-        Unreachable: no gateway answers on the socket.
+        Unreachable: no gateway answers.
         AdminRefused: the gateway refused (a :class:`~handfast.errors.Refused` with its slug).
         UsageError: what was asked for does not exist or is malformed.
         EnvironmentProblem: it is done but not stored, since the gateway's disk is full or broken.
     """
 
-    def __init__(self, state: StateDir) -> None:
-        self._state = state
+    def __init__(self, gateway: StateDir | RemoteGateway) -> None:
+        self._gateway = gateway
 
     def status(self) -> dict[str, Any]:
         """Return counts, listeners and the ends of the gateway's own leaves."""
@@ -133,27 +150,12 @@ class AdminClient:
         raise _problem(answer.status_code, document)
 
     def _send(self, method: str, path: str, body: object) -> httpx.Response:
-        socket = self._state.admin_socket
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"content-type": "application/json"}
-        try:
-            with (
-                reachable_socket(socket) as address,
-                # An empty TLS context: httpx would load every public CA for a plain socket.
-                httpx.HTTPTransport(uds=address, verify=_NO_TLS) as transport,
-                httpx.Client(
-                    transport=transport,
-                    base_url="http://gateway",
-                    timeout=_TIMEOUT_S,
-                    trust_env=False,
-                ) as client,
-            ):
-                return client.request(method, f"/admin/v1/{path}", content=content, headers=headers)
-        except (httpx.TransportError, OSError) as error:
-            raise Unreachable(
-                f"no gateway answers at {socket} ({error}); start one with "
-                f"`handfast gateway serve --dir {self._state.root}` and try again"
-            ) from error
+        gateway = self._gateway
+        opened = _locally(gateway) if isinstance(gateway, StateDir) else _from_afar(gateway)
+        with opened as client:
+            return client.request(method, f"/admin/v1/{path}", content=content, headers=headers)
 
     def __enter__(self) -> AdminClient:
         return self
@@ -165,6 +167,59 @@ class AdminClient:
         traceback: TracebackType | None,
     ) -> None:
         """Nothing is kept open between calls."""
+
+
+@contextmanager
+def _locally(state: StateDir) -> Iterator[httpx.Client]:
+    socket = state.admin_socket
+    try:
+        with (
+            reachable_socket(socket) as address,
+            # An empty TLS context: httpx would load every public CA for a plain socket.
+            httpx.HTTPTransport(uds=address, verify=_NO_TLS) as transport,
+            _client(transport, "http://gateway") as client,
+        ):
+            yield client
+    except (httpx.TransportError, OSError) as error:
+        raise Unreachable(
+            f"no gateway answers at {socket} ({error}); start one with "
+            f"`handfast gateway serve --dir {state.root}` and try again"
+        ) from error
+
+
+@contextmanager
+def _from_afar(gateway: RemoteGateway) -> Iterator[httpx.Client]:
+    if not gateway.url.startswith("https://"):
+        raise UsageError(f"{gateway.url} is not the https:// address of an admin listener")
+    try:
+        with (
+            httpx.HTTPTransport(verify=_tls_context(gateway.credential)) as transport,
+            _client(transport, gateway.url) as client,
+        ):
+            yield client
+    except (httpx.TransportError, OSError) as error:
+        raise Unreachable(
+            f"no gateway answers {gateway.credential} at {gateway.url} ({error}); look whether it "
+            "runs with --admin-port, and have a new certificate issued if this one has ended"
+        ) from error
+
+
+def _client(transport: httpx.HTTPTransport, url: str) -> httpx.Client:
+    return httpx.Client(transport=transport, base_url=url, timeout=_TIMEOUT_S, trust_env=False)
+
+
+def _tls_context(credential: Path) -> ssl.SSLContext:
+    """Trust the root in the file, and nobody else."""
+    try:
+        _, begin, root = credential.read_text().rpartition("-----BEGIN CERTIFICATE-----")
+        context = ssl.create_default_context(cadata=begin + root)
+        context.load_cert_chain(credential)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{credential} is not an administrator's credential ({error}): have one made with "
+            "`handfast ca issue-admin`"
+        ) from error
+    return context
 
 
 def _device_path(device_id: str, *rest: str) -> str:

@@ -1,8 +1,9 @@
-"""``handfast ca``: make and show the certificate authorities."""
+"""``handfast ca``: make and show the certificate authorities, let administrators in."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,28 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from handfast.errors import UsageError
+from handfast.files import write_secret
 from handfast.pki.authorities import (
     SERVER_KEY_BITS,
     RootKeeping,
     create_authorities,
+    load_authority,
     load_certificates,
     load_trust_domain,
     require_apart,
     require_no_authorities,
 )
+from handfast.pki.issue import issue_admin_leaf
 from handfast.pki.keystore import ROOT_KEY, passphrase
 from handfast.pki.names import validate_trust_domain
-from handfast.pki.profiles import AUTHORITY_NAMES
+from handfast.pki.profiles import ADMIN_LEAF_LIFETIME, AUTHORITY_NAMES
 from handfast.state import StateDir
 
 _folder_option = click.option(
@@ -119,6 +124,50 @@ def _root_keeping(folder: Path, passphrase_file: Path | None) -> RootKeeping:
     prompt = "Passphrase for the root's key"
     secret = passphrase(prompt, file=passphrase_file, confirm=True, lock=ROOT_KEY)
     return RootKeeping(folder, secret)
+
+
+@command.command("issue-admin")
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Gets key, certificate and root, for --admin-cert; readable by you only.",
+)
+@click.option(
+    "--lifetime-s",
+    type=click.IntRange(min=1, max=int(ADMIN_LEAF_LIFETIME.total_seconds())),
+    default=8 * 3600,
+    show_default=True,
+    help="How long it is good; nothing revokes it before.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Its first line is the CA keys' passphrase.",
+)
+@_folder_option
+def issue_admin_command(
+    name: str, out: Path, lifetime_s: int, passphrase_file: Path | None, folder: Path | None
+) -> None:
+    """Let NAME administer gateways of these CAs from other machines, for some hours.
+
+    The key in the file is not encrypted: carry it as you would a password.
+    """
+    state = StateDir.choose(folder)
+    root = load_certificates(state)["root"]
+    secret = passphrase("Passphrase of the CA keys", file=passphrase_file)
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = issue_admin_leaf(
+        load_authority(state, "admin", secret),
+        name=name,
+        public_key=key.public_key(),
+        lifetime_s=lifetime_s,
+        now=datetime.now(UTC),
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_secret(out, pem + leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM))
+    click.echo(f"{out} is good until {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%SZ}", err=True)
 
 
 @command.command("show")

@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from handfast.admin_client import AdminClient
+from handfast.admin_client import AdminClient, RemoteGateway
+from handfast.errors import UsageError
 from handfast.pki.names import validate_device_id, validate_hardware_id
 from handfast.state import StateDir
 
@@ -20,18 +21,47 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def common_options(function: Command) -> Command:
-    """Add ``--dir`` and ``--json``."""
-    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
-        function
-    )
-    return click.option(
-        "--dir", "folder", type=click.Path(path_type=Path), help="The gateway's state folder."
-    )(function)
+    """Add ``--dir``, ``--json``, and the two that name a gateway on another machine."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    for option in (
+        click.option(
+            "--admin-cert",
+            type=file,
+            envvar="HANDFAST_ADMIN_CERT",
+            expose_value=False,
+            callback=_remember,
+            help="For --url: what `handfast ca issue-admin` wrote.",
+        ),
+        click.option(
+            "--url",
+            envvar="HANDFAST_ADMIN_URL",
+            expose_value=False,
+            callback=_remember,
+            help="Admin listener of a gateway on another machine.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option(
+            "--dir", "folder", type=click.Path(path_type=Path), help="The gateway's state folder."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _remember(context: click.Context, option: click.Parameter, value: object) -> None:
+    """Keep what only :func:`client` wants, so that no command has to pass it on."""
+    context.meta[f"{__name__}.{option.name}"] = value
 
 
 def client(folder: Path | None) -> AdminClient:
-    """Return a client of the gateway that runs on ``--dir``."""
-    return AdminClient(StateDir.choose(folder))
+    """Return a client of the gateway at ``--url``, or of the one that runs on ``--dir``."""
+    meta = click.get_current_context().meta
+    url, credential = meta[f"{__name__}.url"], meta[f"{__name__}.admin_cert"]
+    if url is None:
+        return AdminClient(StateDir.choose(folder))
+    if credential is None:
+        raise UsageError("--url needs --admin-cert")
+    return AdminClient(RemoteGateway(url, credential))
 
 
 @click.group()

@@ -46,6 +46,12 @@ def command() -> None:
     "--public-port", type=_PORT, default=8080, show_default=True, help="Plain HTTP; 0: any."
 )
 @click.option(
+    "--admin-port",
+    type=_PORT,
+    help="For administrators on other machines, with a certificate from `handfast ca "
+    "issue-admin`; 0: any. Without it only the Unix socket is there.",
+)
+@click.option(
     "--overlap-s",
     type=click.FloatRange(min=0),
     default=300.0,
@@ -134,8 +140,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _print_urls(ready: dict[str, Any]) -> None:
-    for name in ("api", "enrol", "public", "admin"):
-        click.echo(f"{name:7} {ready[name]}")
+    for name in ("api", "enrol", "public", "admin", "admin-tls"):
+        if name in ready:
+            click.echo(f"{name:9} {ready[name]}")
 
 
 def _print_json(ready: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What an administrator may ask, over the Unix socket in the state folder."""
+"""What an administrator may ask, over the Unix socket in the state folder or mutual TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from handfast.gateway import devices
 from handfast.gateway.context import Gateway
 from handfast.gateway.enrolment import issue_idevid
 from handfast.gateway.problems import Problem
-from handfast.gateway.requests import peer_of, read_json
+from handfast.gateway.requests import notes, peer_of, read_json
 from handfast.gateway.view import DeviceState
 from handfast.gateway.writer import RETRY_S, NotStored
 from handfast.pki.csr import parse_csr
@@ -39,6 +39,22 @@ def require_owner(scope: Scope, _gateway: Gateway) -> None:
     credentials = peer_of(scope).unix_credentials
     if credentials is None or credentials[1] not in (0, os.geteuid()):
         raise Problem("no-certificate", "Only the gateway's own user and root are answered here.")
+
+
+def require_administrator(scope: Scope, gateway: Gateway) -> None:
+    """Refuse a certificate of the admin CA outside of its life, however old the connection is.
+
+    The handshake has verified the chain. There is no revocation: such a certificate lives for
+    a day at most.
+    """
+    certificate = peer_of(scope).client_certificate
+    if certificate is None:
+        raise Problem("no-certificate")
+    notes(scope)["administrator"] = certificate.subject.rfc4514_string()
+    if gateway.now() < certificate.not_valid_before_utc:
+        raise Problem("certificate-not-yet-valid")
+    if gateway.now() > certificate.not_valid_after_utc:
+        raise Problem("certificate-expired", "Have a new certificate issued.")
 
 
 def routes(gateway: Gateway) -> Sequence[BaseRoute]:

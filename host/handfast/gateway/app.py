@@ -31,6 +31,7 @@ def build_app(gateway: Gateway) -> ASGIApp:
         "enrol": (_anyone, est.routes(gateway)),
         "public": (_anyone, public.routes(gateway)),
         "admin": (admin.require_owner, admin.routes(gateway)),
+        "admin-tls": (admin.require_administrator, admin.routes(gateway)),
     }
     # No redirects: their target would be made of whatever Host the peer sent.
     routers = {

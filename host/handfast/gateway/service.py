@@ -44,6 +44,7 @@ class GatewaySettings:
     Attributes:
         names: DNS names and IP addresses for the gateway's own leaves; the first goes in URLs.
         host: address to listen on; ports may be 0 for any free one.
+        admin_port: for administrators on other machines; ``None``: the Unix socket alone.
         overlap_s: how long a superseded device leaf stays good.
         device_lifetime_s: life of a device's operational leaf.
         leaf_lifetime_s: life of the gateway's own leaves, at most seven days.
@@ -55,6 +56,7 @@ class GatewaySettings:
     api_port: int = 8443
     enrol_port: int = 8444
     public_port: int = 8080
+    admin_port: int | None = None
     overlap_s: float = 300.0
     device_lifetime_s: int = 86_400
     leaf_lifetime_s: int = MAX_LIFETIME_S
@@ -152,6 +154,9 @@ def _open_listeners(
         "enrol": (settings.enrol_port, ContextPlan((device, factory), "optional")),
         "public": (settings.public_port, None),
     }
+    if settings.admin_port is not None:
+        anchor = gateway.certificates["admin"]
+        plans["admin-tls"] = settings.admin_port, ContextPlan((anchor,), "required")
     listeners = []
     for name, (port, plan) in plans.items():
         context = None if plan is None else leaves.context(plan)
@@ -161,7 +166,8 @@ def _open_listeners(
         listeners.append(listener)
     listeners.append(Listener("admin", settings.state.admin_socket, None, Limits()))
     for listener in listeners:
-        with _option_named(listener.name in plans, f"--host or --{listener.name}-port"):
+        option = f"--host or --{listener.name.removesuffix('-tls')}-port"
+        with _option_named(listener.name in plans, option):
             listener.open()
         stack.callback(listener.stop)
         gateway.urls[listener.name] = _url(settings, listener, plans)

@@ -22,7 +22,7 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """What a gateway is started with; ports are ephemeral unless given."""
+    """What a gateway is started with; ports are ephemeral unless given, ``admin_port`` is off."""
 
     device_lifetime_s: int = 86_400
     overlap_s: int = 300
@@ -30,6 +30,7 @@ class GatewayOptions:
     api_port: int = 0
     enrol_port: int = 0
     public_port: int = 0
+    admin_port: int | None = None
 
 
 class GatewayProcess:
@@ -114,6 +115,8 @@ class GatewayProcess:
             command += ["--name", name]
         command += ["--api-port", str(options.api_port), "--enrol-port", str(options.enrol_port)]
         command += ["--public-port", str(options.public_port)]
+        if options.admin_port is not None:
+            command += ["--admin-port", str(options.admin_port)]
         command += ["--overlap-s", str(options.overlap_s)]
         command += ["--device-lifetime-s", str(options.device_lifetime_s)]
         return command
@@ -125,7 +128,7 @@ class GatewayProcess:
             return {}
         if self._process is None or ready.get("pid") != self._process.pid:
             return {}
-        return {name: ready[name] for name in ("api", "enrol", "public", "admin")}
+        return {name: url for name, url in ready.items() if name != "pid"}
 
     def _start_failure(self, exit_code: int) -> HandfastError:
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line]

@@ -20,6 +20,7 @@ from handfast.errors import Refused, UsageError
 from handfast.pki.authorities import Authority
 from handfast.pki.names import device_subject, device_uri, server_name
 from handfast.pki.profiles import (
+    ADMIN_LEAF_LIFETIME,
     CLIENT_AUTH,
     GATEWAY_LEAF_LIFETIME,
     ISSUING_LIFETIME,
@@ -207,7 +208,7 @@ def issue_admin_leaf(
         authority: the ``admin`` CA.
         name: becomes the CN; 1 to 64 printable characters.
         public_key: on P-256.
-        lifetime_s: in all, backdating included; at most what a CA lives.
+        lifetime_s: in all, backdating included; at most a day.
         now: aware.
 
     Raises:
@@ -223,7 +224,7 @@ def issue_admin_leaf(
         subject=_common_name(name),
         usage=CLIENT_AUTH,
         names=[],
-        validity=leaf_validity(now, _at_most(ISSUING_LIFETIME, lifetime_s)),
+        validity=leaf_validity(now, _at_most(ADMIN_LEAF_LIFETIME, lifetime_s)),
         now=now,
     )
 

@@ -20,6 +20,8 @@ OCSP_SIGNING = ExtendedKeyUsageOID.OCSP_SIGNING
 ROOT_LIFETIME = timedelta(days=3652)
 ISSUING_LIFETIME = timedelta(days=5 * 365)
 GATEWAY_LEAF_LIFETIME = timedelta(days=7)
+# Nothing revokes an administrator's certificate: it is over within the day.
+ADMIN_LEAF_LIFETIME = timedelta(days=1)
 
 # A CA is made once and used on machines whose clocks may lag behind.
 CA_BACKDATE = timedelta(hours=1)

@@ -43,6 +43,7 @@ class Peer:
     address: str = "192.0.2.1:4711"
     device_id: str | None = None
     unix_credentials: tuple[int, int, int] | None = None
+    client_certificate: x509.Certificate | None = None
 
 
 class _TimeStamper:
@@ -92,7 +93,7 @@ class Rig:
         self, listener: str, certificate: x509.Certificate | None = None
     ) -> httpx.AsyncClient:
         digest = certificate.fingerprint(hashes.SHA256()) if certificate else None
-        peer = Peer(listener, digest)
+        peer = Peer(listener, digest, client_certificate=certificate)
         if listener == "admin":
             peer.unix_credentials = (os.getpid(), os.geteuid(), os.getegid())
         return self.client_of(peer)
