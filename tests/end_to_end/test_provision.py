@@ -202,6 +202,14 @@ def test_board_that_is_refused_goes_on_calling(
         console.wait_for_event("telemetry", APPLICATION_S)
 
 
+def test_device_that_was_added_by_name_alone_becomes_this_boards(
+    board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
+) -> None:
+    gateway.add_device("added-by-name")
+    done = provisioned(device_id="added-by-name", start=False)
+    assert gateway.device("added-by-name")["hardware_id"] == done.hardware_id
+
+
 def test_token_of_another_time_is_replaced(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:

@@ -221,6 +221,8 @@ def _register(gateway: AdminClient, device_id: str, hardware_id: str) -> dict[st
             f"{device_id} is another board (hardware id {device['hardware_id']}, this one is "
             f"{hardware_id}): choose another --device-id, or revoke that device"
         )
+    if device["hardware_id"] is None:
+        return gateway.bind_hardware(device_id, hardware_id)
     return device
 
 

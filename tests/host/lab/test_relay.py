@@ -137,12 +137,13 @@ def test_a_cut_resets_what_is_open_and_what_comes_until_it_is_mended(
     assert (relay.connections, relay.refused) == (2, 1)
 
 
-def test_a_target_that_does_not_listen_is_a_reset(listener: socket.socket) -> None:
-    with Relay(f"http://127.0.0.1:{listener.getsockname()[1]}") as relay:
-        listener.close()
-        with dial(relay) as near, pytest.raises(ConnectionResetError):
-            near.recv(1)
-        assert relay.connections == 1
+def test_a_target_that_does_not_listen_is_a_reset() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # a closed port could be somebody else's by now
+        with Relay(f"http://127.0.0.1:{held.getsockname()[1]}") as relay:
+            with dial(relay) as near, pytest.raises(ConnectionResetError):
+                near.recv(1)
+            assert relay.connections == 1
 
 
 def test_its_end_resets_what_is_open_and_leaves_no_thread(listener: socket.socket) -> None:
