@@ -203,7 +203,7 @@ def test_board_that_is_refused_goes_on_calling(
 
 
 def test_device_that_was_added_by_name_alone_becomes_this_boards(
-    board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
+    provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:
     gateway.add_device("added-by-name")
     done = provisioned(device_id="added-by-name", start=False)
