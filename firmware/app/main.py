@@ -86,6 +86,7 @@ class Reporter:
             "values": {
                 "uptime_ms": time.ticks_ms(),
                 "heap_free": gc.mem_free(),
+                "connections": self.agent.session.connections,
                 "handshake_ms": self.agent.session.handshake_ms,
             },
         }

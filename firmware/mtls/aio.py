@@ -207,6 +207,7 @@ class Session(client.SessionBase):
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+        self.connections += 1
         self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
 
     async def _send(self, call, pieces):

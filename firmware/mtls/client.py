@@ -191,6 +191,7 @@ class SessionBase:
         self.max_body_bytes = max_body_bytes
         self.pins = pins
         self.headers = {}
+        self.connections = 0
         self.handshake_ms = None
         self._identity = identity
         self._clock = clock
@@ -332,8 +333,8 @@ class Session(SessionBase):
     is used from the next connection on), an Identity, a function that returns one, or None for no
     client certificate. `watch`, if given, is called with None after each success (2xx), and with
     the Refused or Untrusted that came instead. Without a `clock` the board's own is taken, unless
-    it stands before the floor. `handshake_ms` is what the newest connection took to open, TCP and
-    TLS; None before the first.
+    it stands before the floor. `connections` counts those that were opened; `handshake_ms` is what
+    the newest took, TCP and TLS, None before the first.
 
     `timeout_ms` bounds a request as a whole, with its retries, redirects and body; the others bound
     a step of it (the connection, the handshake, the head or one piece of the body). `pins`, if
@@ -370,6 +371,7 @@ class Session(SessionBase):
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+        self.connections += 1
         self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
 
     def wait_for_close(self, timeout_ms):

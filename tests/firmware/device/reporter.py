@@ -28,6 +28,7 @@ class Answer:
 
 
 class Session:
+    connections = 1
     handshake_ms = 12
 
     def get(self, path):

@@ -10,9 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
@@ -115,43 +113,6 @@ def renewed_with_fresh_keys(gateway: AdminClient, boards: Sequence[DemoBoard], l
         expect(len(keys) == len(leaves), f"{board.name} used a key for two leaves")
     total = sum(len(board.renewals()) for board in boards)
     return f"{total} renewals, at least {least} a board, each with a fresh key"
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What became of the boards' reports, and how long their connections took to open."""
-
-    acknowledged: int
-    lost: int
-    handshakes_ms: tuple[float, ...]
-
-
-def count_calls(gateway: AdminClient, boards: Sequence[DemoBoard]) -> Calls:
-    """Hold what each application saw acknowledged against what the gateway has stored.
-
-    Lost is a report below the highest acknowledged one that was never acknowledged, or one that
-    was acknowledged and is not stored exactly once.
-    """
-    acknowledged = lost = 0
-    handshakes: list[float] = []
-    for board in boards:
-        theirs = set(board.acknowledged())
-        rows = all_telemetry(gateway, board.name)
-        stored = Counter(row["seq"] for row in rows)
-        due = range(min(theirs, default=0), max(theirs, default=-1) + 1)
-        acknowledged += len(theirs)
-        lost += sum(1 for seq in due if seq not in theirs or stored[seq] != 1)
-        # Each report tells of the newest connection: one connection, one figure.
-        handshakes += [took for took, _ in groupby(row["values"]["handshake_ms"] for row in rows)]
-    return Calls(acknowledged, lost, tuple(handshakes))
-
-
-def no_call_was_lost(calls: Calls, boards: Sequence[DemoBoard]) -> str:
-    """Every call was acknowledged and is stored exactly once, renewals or not."""
-    silent = [board.name for board in boards if not board.acknowledged()]
-    expect(not silent, f"no call ever came through from {', '.join(silent)}")
-    expect(calls.lost == 0, f"{calls.lost} of {calls.acknowledged} calls were lost")
-    return f"{calls.acknowledged} calls acknowledged and stored once each, none lost"
 
 
 def intruder_is_refused(

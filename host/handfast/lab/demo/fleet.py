@@ -118,10 +118,15 @@ class DemoBoard:
         """Return its changes to a fresh key and certificate."""
         return self.console.events("renewed")
 
-    def acknowledged(self) -> list[int]:
-        """Return the sequence numbers of the calls that its application saw acknowledged."""
-        sent = self.console.events("telemetry")
-        return [int(e.fields["seq"]) for e in sent if e.fields.get("status") == _ACCEPTED]
+    def acknowledged(self) -> list[tuple[str, int]]:
+        """Return (boot_id, sequence number) of each call that its application saw acknowledged."""
+        seen, boot_id = [], ""
+        for event in self.console.events():
+            if event.name == "boot":
+                boot_id = event.fields.get("boot_id", "")
+            elif event.name == "telemetry" and event.fields.get("status") == _ACCEPTED:
+                seen.append((boot_id, int(event.fields["seq"])))
+        return seen
 
     def row(self) -> BoardRow:
         """Describe the board as it is now, for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 
 from handfast.lab.demo.live import ActRow
@@ -36,11 +37,7 @@ class Performance:
         return all(playing.ended is not None for playing in self._playing)
 
     def reports(self) -> list[Report]:
-        """Return what each act found; one that has not ended has failed.
-
-        Raises:
-            Exception: what an act did not expect: a defect of the act, not of what it checks.
-        """
+        """Return what each act found; one that has not ended, or found nothing, has failed."""
         return [playing.outcome() for playing in self._playing]
 
     def end(self) -> None:
@@ -60,7 +57,7 @@ class _Playing(threading.Thread):
         self._scene = scene
         self._report = Report()
         self._told = "begins"
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._began = time.monotonic()
         self.ended: float | None = None
 
@@ -69,7 +66,8 @@ class _Playing(threading.Thread):
             self._act(self._scene, self._report, self._tell)
         except SceneOver:
             pass
-        except BaseException as error:  # raised again where the demo can be stopped
+        except Exception as error:  # what the act did not expect is a failure like any other
+            traceback.print_exception(error)
             self._error = error
         self.ended = time.monotonic()
 
@@ -83,8 +81,11 @@ class _Playing(threading.Thread):
         return ActRow(self._title, self._told, self.ended - self._began, passed)
 
     def outcome(self) -> Report:
+        report = self._report
         if self._error is not None:
-            raise self._error
-        if self.ended is None:
-            self._report.fail(self._title, f"did not end in time; at last: {self._told}")
-        return self._report
+            report.fail(self._title, f"{type(self._error).__name__}: {self._error}")
+        elif self.ended is None:
+            report.fail(self._title, f"did not end in time; at last: {self._told}")
+        elif not report.checks:
+            report.fail(self._title, "checked nothing")
+        return report

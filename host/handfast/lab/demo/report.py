@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,8 +44,9 @@ class Report:
     def check(self, name: str) -> Iterator[list[str]]:
         """Record a check: the block fills in the detail, or raises why it failed.
 
-        A board that falls silent or a gateway that is gone fails the check; the next one goes on. A
-        block that ends without saying what it saw has checked nothing, and fails.
+        A board that falls silent or a gateway that is gone fails the check, and so does an answer
+        that the block cannot make sense of; the next one goes on. A block that ends without saying
+        what it saw has checked nothing, and fails.
         """
         started = time.monotonic()
         seen: list[str] = []
@@ -55,6 +57,9 @@ class Report:
             detail = "; ".join(seen) or "nothing was checked"
         except HandfastError as failure:
             detail = str(failure)
+        except Exception as defect:
+            traceback.print_exception(defect)
+            detail = f"{type(defect).__name__}: {defect}"
         self.checks.append(Check(name, passed, detail, round(time.monotonic() - started, 3)))
 
     def fail(self, name: str, detail: str) -> None:
