@@ -48,6 +48,10 @@ class EntropyError(MTLSError):
     """The random source looks stuck: make no key and open no TLS session on this board."""
 
 
+class SecureElementError(MTLSError):
+    """The chip with the private key does not answer, or not as it should: check its wiring."""
+
+
 class UnsupportedAlgorithm(MTLSError):
     """Well formed, but made with an algorithm or key size that this library does not check."""
 

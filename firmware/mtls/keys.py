@@ -62,12 +62,7 @@ class SoftwareKey:
 
     def to_der(self):
         """SEC1 ECPrivateKey, the form that `tls.load_cert_chain` takes."""
-        return der.sequence(
-            der.integer(1),
-            der.octets(self._d.to_bytes(32, "big")),
-            der.tlv(0xA0, _SECP256R1),
-            der.tlv(0xA1, der.bitstring(self._public)),
-        )
+        return private_key_der(self._d, self._public)
 
     def public(self):
         """The uncompressed point, 65 octets."""
@@ -75,7 +70,7 @@ class SoftwareKey:
 
     def spki(self):
         """SubjectPublicKeyInfo (RFC 5480), DER."""
-        return der.sequence(der.sequence(_EC_PUBLIC_KEY, _SECP256R1), der.bitstring(self._public))
+        return public_key_info(self._public)
 
     def matches(self, spki_der):
         """Whether a certificate's SubjectPublicKeyInfo is this key's."""
@@ -90,7 +85,27 @@ class SoftwareKey:
         drbg = self._drbg
         digest = hashlib.sha256(message).digest()
         r, s = p256.sign(self._d, digest, drbg.generate, drbg.generate(32))
-        return der.sequence(der.integer(r), der.integer(s))
+        return ecdsa_signature(r, s)
+
+
+def private_key_der(d, public):
+    """ECPrivateKey (RFC 5915) with named curve and public point."""
+    return der.sequence(
+        der.integer(1),
+        der.octets(d.to_bytes(32, "big")),
+        der.tlv(0xA0, _SECP256R1),
+        der.tlv(0xA1, der.bitstring(public)),
+    )
+
+
+def public_key_info(public):
+    """SubjectPublicKeyInfo (RFC 5480) of an uncompressed point."""
+    return der.sequence(der.sequence(_EC_PUBLIC_KEY, _SECP256R1), der.bitstring(public))
+
+
+def ecdsa_signature(r, s):
+    """Ecdsa-Sig-Value (RFC 3279 §2.2.3)."""
+    return der.sequence(der.integer(r), der.integer(s))
 
 
 def _point(d, drbg):

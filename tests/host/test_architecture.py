@@ -32,7 +32,7 @@ _LAYERS = (
     {"errors", "plan", "_p256_table"},
     {"p256", "der", "clock", "config"},
     {"drbg", "pkcs7", "ntp"},
-    {"store", "keys", "x509", "tsp"},
+    {"store", "keys", "x509", "tsp", "atecc"},
     {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem"},
     {"call", "upload", "ssl"},
     {"outgoing"},
