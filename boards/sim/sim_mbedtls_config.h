@@ -23,7 +23,9 @@ time_t sim_clock_mbedtls_time(time_t *timer);
 #define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_X509_CRL_PARSE_C
 #define MBEDTLS_SSL_ALPN
+#if !MICROPY_PY_SSL_ECDSA_SIGN_ALT // extmod/mbedtls/mbedtls_alt.c refuses the two together
 #define MBEDTLS_ECDSA_DETERMINISTIC
+#endif
 #define MBEDTLS_HMAC_DRBG_C
 #endif
 

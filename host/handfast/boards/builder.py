@@ -22,10 +22,13 @@ from handfast.boards.archives import unpack
 from handfast.boards.definition import load_board
 from handfast.boards.make import Make, MakeFailed
 from handfast.boards.sources import Progress, Source, cache_dir, fetch, find_source, locked
-from handfast.errors import EnvironmentProblem
+from handfast.errors import EnvironmentProblem, UsageError
 from handfast.resources import boards_dir
 
 MBEDTLS_VERSION = "3.6.6"
+
+# What a build may have that no stock firmware has, and the make variable of MicroPython's for it.
+OPTIONS = {"ecdsa-sign-callback": "MICROPY_PY_SSL_ECDSA_SIGN_ALT=1"}
 
 _RECIPE = "1"  # part of every key: raise it when the steps below change what comes out
 _PROGRAM = "micropython"
@@ -49,6 +52,7 @@ def build_simulator(
     profile: str,
     *,
     micropython: str | None = None,
+    options: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> Path:
     """Return the simulator program of a board profile, built if it is not in the cache.
@@ -56,16 +60,20 @@ def build_simulator(
     Args:
         profile: a simulated board's name, such as ``sim-pico-w``.
         micropython: the MicroPython version; the board's own by default.
+        options: names of :data:`OPTIONS`; none is what stock firmware has.
         progress: is told, in words, what is going on.
 
     Raises:
-        UsageError: there is no such simulated board.
+        UsageError: there is no such simulated board, or no such option.
         EnvironmentProblem: no compiler, no source, no space, or the build failed.
     """
     board = load_board(profile)
     if board.simulator is None or board.firmware is None:
         raise EnvironmentProblem(f"{profile} is not a simulated board: there is nothing to build")
+    if strange := set(options) - set(OPTIONS):
+        raise UsageError(f"no build option {', '.join(strange)}; there are: {', '.join(OPTIONS)}")
     version = micropython or board.firmware.micropython
+    variables = [OPTIONS[name] for name in sorted(options)]
     variant = boards_dir() / board.simulator.source
     compiler = _compiler_version()
     sources = (find_source("micropython", version), find_source("mbedtls", MBEDTLS_VERSION))
@@ -73,10 +81,12 @@ def build_simulator(
     def make(work: Path) -> Path:
         tree = _unpack_sources(sources, work, progress)
         cross = _product(_mpy_cross(sources[0], compiler, lambda _: tree, progress), progress)
-        return _make_simulator(profile, variant, board.folder, tree, cross, work, progress)
+        folders = (variant, board.folder)
+        return _make_simulator(profile, folders, variables, tree, cross, work, progress)
 
-    key = _key(compiler, *(source.sha256 for source in sources), _files_hash(variant, board.folder))
-    return _product(_Product(f"{profile}-{version}", key, make), progress)
+    shas = (source.sha256 for source in sources)
+    key = _key(compiler, *shas, _files_hash(variant, board.folder), *variables)
+    return _product(_Product("-".join((profile, version, *sorted(options))), key, make), progress)
 
 
 def build_mpy_cross(*, micropython: str, progress: Progress = lambda _: None) -> Path:
@@ -230,8 +240,8 @@ def _mpy_cross(
 
 def _make_simulator(
     profile: str,
-    variant: Path,
-    profile_folder: Path,
+    folders: tuple[Path, Path],
+    variables: Sequence[str],
     tree: Path,
     mpy_cross: Path,
     work: Path,
@@ -239,8 +249,8 @@ def _make_simulator(
 ) -> Path:
     progress(f"building {profile}")
     # Copies: make takes no blanks in paths, and nothing may change half-way.
-    shutil.copytree(variant, work / "variant")
-    shutil.copytree(profile_folder, work / "profile")
+    for folder, name in zip(folders, ("variant", "profile"), strict=True):
+        shutil.copytree(folder, work / name)
     build = work / "build"
     Make(tree / "ports" / "unix", progress=_counted(profile, progress)).run(
         f"BUILD={build}",
@@ -250,6 +260,7 @@ def _make_simulator(
         f"MICROPY_MPYCROSS={mpy_cross}",
         "MICROPY_MPYCROSS_DEPENDENCY=",
         "STRIP=strip",
+        *variables,
     )
     program = build / _PROGRAM
     os.chmod(program, 0o755)  # noqa: PTH101, S103

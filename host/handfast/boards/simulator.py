@@ -15,6 +15,7 @@ import subprocess
 import termios
 import threading
 import tty
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -89,6 +90,7 @@ class SimulatedBoard:
         name: the board's name in messages, and what its unique id comes from; the folder's name
             by default.
         micropython: the MicroPython version; the profile's own by default.
+        options: what its build has beyond stock firmware (builder.OPTIONS).
         heap_kb: size of MicroPython's heap; the profile's own by default.
         unique_id: what ``machine.unique_id()`` gives; from the name by default.
         entropy: what the random source gives, to Python and to mbedTLS; the attribute of that name
@@ -103,13 +105,16 @@ class SimulatedBoard:
         directory: Path,
         name: str | None = None,
         micropython: str | None = None,
+        options: Sequence[str] = (),
         heap_kb: int | None = None,
         unique_id: bytes | None = None,
         entropy: Entropy = "host",
         progress: Progress = lambda _: None,
     ) -> None:
         self.definition = simulated_board(profile)
-        self._program = build_simulator(profile, micropython=micropython, progress=progress)
+        self._program = build_simulator(
+            profile, micropython=micropython, options=options, progress=progress
+        )
         directory.mkdir(parents=True, exist_ok=True)
         self.name = name or directory.name
         self.flash_image = directory / "flash.img"

@@ -20,7 +20,7 @@ from handfast.boards.archives import unpack
 from handfast.boards.builder import build_simulator
 from handfast.boards.make import Make
 from handfast.boards.sources import cache_dir
-from handfast.errors import EnvironmentProblem
+from handfast.errors import EnvironmentProblem, UsageError
 from handfast.resources import boards_dir
 
 BUILD = (
@@ -84,6 +84,19 @@ def test_a_second_build_is_there_at_once() -> None:
 
 def test_profiles_and_versions_do_not_share_a_build() -> None:
     assert build_simulator("sim-pico-w") != build_simulator("sim-esp32")
+
+
+def test_a_build_option_is_a_build_of_its_own() -> None:
+    with_option = build_simulator("sim-pico-w", options=["ecdsa-sign-callback"])
+    code = "import tls; print(hasattr(tls.SSLContext(0), 'ecdsa_sign_callback'))"
+    for program, there in ((with_option, "True"), (build_simulator("sim-pico-w"), "False")):
+        done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == there
+
+
+def test_an_unknown_build_option_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match="no build option tls13; there are: ecdsa-sign-callback"):
+        build_simulator("sim-pico-w", options=["tls13"])
 
 
 @pytest.mark.parametrize("version", ["1.25.0", "1.26.1"])
