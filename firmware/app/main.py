@@ -130,6 +130,8 @@ def run():
     from mtls.store import Store
 
     store = Store()
+    if store.config()["secure_element"]:
+        mtls.preload("atecc")
     net.up(store)
     agent, reporter = start(store)
     agent_at = report_at = time.ticks_ms()

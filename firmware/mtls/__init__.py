@@ -25,8 +25,8 @@ def __getattr__(name):
     return module if home == name else getattr(module, name)
 
 
-def preload():
-    """Import all that the agent needs, one module at a time into a swept heap.
+def preload(*more):
+    """Import all that the agent needs, and `more`, one module at a time into a swept heap.
 
     mbedTLS wants 17 KB in one piece, and modules compiled in between would stand in its way.
     """
@@ -37,7 +37,7 @@ def preload():
     level = opt_level()
     opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
     try:
-        for name in _MODULES:
+        for name in _MODULES + list(more):
             collect()
             __import__("mtls." + name)
     finally:

@@ -247,28 +247,20 @@ class Agent:
 
     def _pending(self, name, slots):
         """Return (key, its DER), on flash before its CSR is sent; a cut-short one is taken up."""
-        from .keys import SoftwareKey
-
-        drbg = self.store.drbg()
         if slots[name] == ():
             identity = self.store.identity(name)
-            return identity.key(drbg), identity.key_der
-        key = SoftwareKey.generate(drbg)
-        key_der = key.to_der()
-        self.store.write_identity(name, key_der)
+            return identity.key(self.store.drbg()), identity.key_der
+        key = self.store.fresh_key(name)
         self._rejected.discard(name)
-        return key, key_der
+        return key, key.to_der()
 
     def _request(self, name, call):
         """Run one EST call; a key that the server has seen before is replaced by a fresh one."""
-        from .keys import SoftwareKey
-
         try:
             return call()
         except Refused as refusal:
             if refusal.type == _KEY_REUSED:
-                key = SoftwareKey.generate(self.store.drbg())
-                self.store.write_identity(name, key.to_der())
+                self.store.fresh_key(name)
             raise
 
     def _enrol(self):

@@ -61,14 +61,15 @@ class _Connection(tls.Connection):
                 return n
             await _ready(self._wire, self._wire.wants)
 
-    async def shake(self, first, host, port, pins):
+    async def shake(self, first, host, port, pins, context):
         """Send the first bytes, which takes the handshake; raise as tls.connect_tls does."""
         try:
             await self.send(first)
         except Exception as error:
             heard = self._wire.heard
             self.close()
-            mapped = tls.handshake_error(error, host, port, heard, pins)
+            mapped = tls.signing_failure(context)
+            mapped = mapped or tls.handshake_error(error, host, port, heard, pins)
             if mapped is None:
                 raise
             raise mapped
@@ -203,7 +204,7 @@ class Session(client.SessionBase):
         stream = context.wrap_socket(wire, server_hostname=host, do_handshake_on_connect=False)
         self._connection = _Connection(wire, stream)
         try:
-            await self._connection.shake(first, host, port, pins)
+            await self._connection.shake(first, host, port, pins, context)
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise

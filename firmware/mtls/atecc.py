@@ -9,8 +9,8 @@ import hashlib
 import time
 
 from . import der
-from .errors import ConfigError, DecodeError, SecureElementError
-from .keys import ecdsa_signature, private_key_der, public_key_info
+from .errors import ConfigError, DecodeError, MTLSError, SecureElementError
+from .keys import IN_CHIP, ecdsa_signature, private_key_der, public_key_info
 
 try:
     from micropython import const
@@ -18,8 +18,6 @@ except ImportError:  # on CPython
     const = int
 
 ADDRESS = const(0x60)
-# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE.
-_REFERENCE = const(0x82)
 
 _WAKE_HZ = const(100000)  # an octet of zeros holds SDA low for 80 us there; 60 us wake the chip
 _WAKE_MS = const(2)
@@ -70,11 +68,12 @@ def crc16(data):
 
 class SecureElement:
     """The chip at `address` of a machine.I2C or SoftI2C that runs at 100 kHz: a faster clock's
-    zeros are too short to wake it."""
+    zeros are too short to wake it. `slots` maps identities ("a", "b", "idevid") to the chip's."""
 
-    def __init__(self, i2c, address=ADDRESS):
+    def __init__(self, i2c, address=ADDRESS, slots=()):
         self._i2c = i2c
         self._address = address
+        self._slots = dict(slots)
         self._zone = None
         self._points = {}
 
@@ -227,13 +226,73 @@ class SecureElement:
         self._execute(1, _NONCE, 0x43 if buffered else 0x03, 0, digest, rest=_IDLE)
         return self._execute(64, _SIGN, 0xA0 if buffered else 0x80, slot, limit_ms=_LONG_MS)
 
+    def fresh_key(self, name):
+        """Return a new key for an identity; None if its keys are not to be in the chip.
+
+        An IDevID may be permanent: then it is the one that is there.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            return None
+        if name != "idevid" or not self.permanent(slot):
+            self.generate(slot)
+        key = SecureElementKey(self, slot)
+        key.public()  # a slot without a key is found out before anything is written
+        return key
+
+
+def _number(settings, name, low, high, default=None):
+    value = settings.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(
+            "config.json: secure_element's %s must be a whole number from %d to %d"
+            % (name, low, high)
+        )
+    return value
+
 
 def open_chip(settings):
-    """Return the SecureElement that config.json's `secure_element` describes."""
+    """Return the SecureElement that config.json's `secure_element` describes, and check that."""
+    slots = settings.get("slots") if isinstance(settings, dict) else None
+    if not isinstance(slots, dict) or not {"a", "b"} <= set(slots) <= {"a", "b", "idevid"}:
+        raise ConfigError(
+            "config.json: secure_element must have i2c, scl, sda, and slots for a, b, maybe idevid"
+        )
+    if len({_number(slots, name, 0, 15) for name in slots}) != len(slots):
+        raise ConfigError("config.json: secure_element names a slot twice: each key needs its own")
+    bus, scl, sda = [_number(settings, name, 0, 255) for name in ("i2c", "scl", "sda")]
+    address = _number(settings, "address", 8, 0x77, ADDRESS)
     from machine import I2C, Pin
 
-    pins = {name: Pin(settings[name]) for name in ("scl", "sda")}
-    return SecureElement(I2C(settings["i2c"], freq=_WAKE_HZ, **pins), settings["address"])
+    return SecureElement(I2C(bus, scl=Pin(scl), sda=Pin(sda), freq=_WAKE_HZ), address, slots)
+
+
+class _Signer:
+    """What mbedTLS calls for a signature; remembers why there was none."""
+
+    def __init__(self, key):
+        self._key = key
+        self.failure = None
+
+    def __call__(self, _stand_in, digest):
+        try:
+            return self._key.sign_digest(digest)
+        except MTLSError as error:
+            self.failure = error
+            raise
+
+
+def sign_handshakes(context, identity):
+    """Let a tls.SSLContext answer with an identity whose key is in a chip."""
+    if not hasattr(context, "ecdsa_sign_callback"):
+        raise ConfigError(
+            "this firmware signs TLS handshakes by keys on flash only: one built with"
+            " MICROPY_PY_SSL_ECDSA_SIGN_ALT=1 can use the key of %s, which is in a chip"
+            % identity.name
+        )
+    key = identity.key()
+    context.load_cert_chain(identity.cert_der, key.stand_in())
+    context.ecdsa_sign_callback = _Signer(key)
 
 
 class SecureElementKey:
@@ -254,7 +313,7 @@ class SecureElementKey:
     def from_der(cls, encoded, chip):
         """Reads what to_der() wrote."""
         reader = der.Reader(encoded)
-        slot = reader.content(_REFERENCE)
+        slot = reader.content(IN_CHIP)
         reader.finish()
         if len(slot) != 1 or slot[0] > 15:
             raise DecodeError("not a slot of a secure element")
@@ -262,7 +321,7 @@ class SecureElementKey:
 
     def to_der(self):
         """The reference that stands in a slot file in the place of a key."""
-        return der.tlv(_REFERENCE, bytes((self._slot,)))
+        return der.tlv(IN_CHIP, bytes((self._slot,)))
 
     def public(self):
         """The uncompressed point, 65 octets."""

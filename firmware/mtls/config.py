@@ -109,6 +109,7 @@ def parse_config(data):
     _text(config, "trust_domain", required=True)
     _int(config, "telemetry_interval_s", 0, 0, 86400)  # 0: what the gateway says
     _networks(config)
+    config.setdefault("secure_element", None)  # atecc.py checks it, on the boards that have one
     return config
 
 

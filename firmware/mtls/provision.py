@@ -24,7 +24,6 @@ def put_seed(seed_base64):
 
 def idevid_csr():
     from .est import enrolment_request
-    from .keys import SoftwareKey
     from .net import radio_on
     from .store import Store, hardware_id
 
@@ -32,9 +31,10 @@ def idevid_csr():
     identity = store.identity("idevid")
     if identity is None:
         radio_on()
-        key = SoftwareKey.generate(store.drbg())
-        identity = store.write_identity("idevid", key.to_der())
-    request = enrolment_request(identity.key(store.drbg()), store.config(), hardware_id())
+        key = store.fresh_key("idevid")
+    else:
+        key = identity.key(store.drbg())
+    request = enrolment_request(key, store.config(), hardware_id())
     return binascii.b2a_base64(request).decode().replace("\n", "")
 
 
@@ -47,7 +47,7 @@ def install_idevid(certificate_base64):
     if identity is None:
         raise StoreDamaged("no IDevID key on this board: ask for its CSR first")
     der = binascii.a2b_base64(certificate_base64)
-    issued = Identity("idevid", identity.key_der, der)
+    issued = Identity("idevid", identity.key_der, der, store.chip)
     if not issued.matches():
         raise Untrusted("the IDevID certificate is for another key: ask for the CSR again")
     if identity.cert_der != der:

@@ -5,7 +5,7 @@
 import tls
 
 from .errors import ConfigError
-from .tls import CURRENT, choose_identity, client_context, require_ready, tls_error
+from .tls import CURRENT, choose_identity, client_context, require_ready, signing_failure, tls_error
 
 CERT_REQUIRED = tls.CERT_REQUIRED
 
@@ -56,7 +56,7 @@ def wrap_socket(
             sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake
         )
     except Exception as error:
-        mapped = tls_error(error, server_hostname, True)
+        mapped = signing_failure(made) or tls_error(error, server_hostname, True)
         if mapped is None:
             raise
         raise mapped

@@ -8,7 +8,7 @@ slot counts is one pointer file. Nothing is ever deleted before its successor is
 import hashlib
 import os
 
-from .errors import ConfigError, FlashFull, MTLSError, StoreDamaged
+from .errors import ConfigError, FlashFull, MTLSError, SecureElementError, StoreDamaged
 
 try:
     from micropython import const
@@ -86,17 +86,30 @@ def hardware_id():
 
 
 class Identity:
-    """A private key and, once issued, its leaf."""
+    """A private key, or the reference to one in a chip, and, once issued, its leaf.
 
-    def __init__(self, name, key_der, cert_der=b""):
+    ``chip`` is a function that returns the SecureElement; asked only for a key that is in it.
+    """
+
+    def __init__(self, name, key_der, cert_der=b"", chip=None):
         self.name = name
         self.key_der = key_der
         self.cert_der = cert_der
+        self._chip = chip
 
     def __repr__(self):
         return "<Identity %s%s>" % (self.name, "" if self.cert_der else ", no certificate yet")
 
+    def in_chip(self):
+        from .keys import IN_CHIP
+
+        return self.key_der[0] == IN_CHIP
+
     def key(self, drbg=None):
+        if self.in_chip():
+            from .atecc import SecureElementKey
+
+            return SecureElementKey.from_der(self.key_der, self._chip())
         from .keys import SoftwareKey
 
         return SoftwareKey.from_der(self.key_der, drbg)
@@ -123,6 +136,7 @@ class Store:
         self.root = root
         self._config = None
         self._drbg = None
+        self._chip = None
 
     # Files
 
@@ -262,11 +276,29 @@ class Store:
     def identity(self, name):
         """Return the Identity, or None when it is absent or damaged."""
         parts = unpack_identity(self._read(name if name == "idevid" else "slot-" + name))
-        return None if parts is None else Identity(name, parts[0], parts[1])
+        return None if parts is None else Identity(name, parts[0], parts[1], self.chip)
 
     def write_identity(self, name, key_der, cert_der=b""):
         self._write(name if name == "idevid" else "slot-" + name, pack_identity(key_der, cert_der))
-        return Identity(name, key_der, cert_der)
+        return Identity(name, key_der, cert_der, self.chip)
+
+    def fresh_key(self, name):
+        """Make an identity's next key, in the chip if it has a slot for it; on flash at return."""
+        key = self.chip().fresh_key(name) if self.config()["secure_element"] else None
+        if key is None:
+            from .keys import SoftwareKey
+
+            key = SoftwareKey.generate(self.drbg())
+        self.write_identity(name, key.to_der())
+        return key
+
+    def chip(self):
+        """Return the SecureElement that config.json names."""
+        if self._chip is None:
+            from .atecc import open_chip
+
+            self._chip = open_chip(self.config()["secure_element"])
+        return self._chip
 
     def current(self):
         """Return the slot that the pointer names: "a", "b", or None."""
@@ -288,6 +320,8 @@ class Store:
                 if identity.cert_der:
                     try:
                         facts[name] = identity.life()
+                    except SecureElementError:  # says nothing of the slot: the chip may come back
+                        raise
                     except MTLSError:  # a pair that does not parse or match is a damaged slot
                         facts[name] = None
         return facts

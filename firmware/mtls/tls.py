@@ -268,8 +268,19 @@ def client_context(anchors, identity=None, pins=None):
     if identity is not None:
         if not identity.matches():
             raise StoreDamaged("slot %s holds a certificate for another key" % identity.name)
-        context.load_cert_chain(identity.cert_der, identity.key_der)
+        if identity.in_chip():
+            from .atecc import sign_handshakes
+
+            sign_handshakes(context, identity)
+        else:
+            context.load_cert_chain(identity.cert_der, identity.key_der)
     return context
+
+
+def signing_failure(context):
+    """Return why a key in a chip did not sign for the handshake; None if that was not it."""
+    signer = getattr(context, "ecdsa_sign_callback", None)
+    return signer.failure if signer else None
 
 
 def step_deadline(left, limit_ms):
@@ -292,12 +303,13 @@ def connect_tls(
     total = deadline_in(timeout_ms)
     wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)
+    context = None
     try:
         context = client_context(anchors, identity, pins)
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
-        mapped = handshake_error(error, host, port, wire.heard, pins)
+        mapped = signing_failure(context) or handshake_error(error, host, port, wire.heard, pins)
         wire = None
         gc.collect()
         if mapped is None:

@@ -1,6 +1,7 @@
 """The driver of the secure element keeps to the chip's rules, and would fail if it did not."""
 
 import importlib.util
+import sys
 import tomllib
 from functools import cache, partial
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import ModuleType
 import pytest
 from cryptography import x509
 from device_interpreter import DEVICE_SCRIPTS
+from mtls import atecc
+from mtls.errors import ConfigError
 
 from handfast.resources import firmware_dir
 
@@ -60,3 +63,54 @@ def test_a_driver_that_errs_fails_a_scenario(mutation):
     old, new = mutation["old"], mutation["new"]
     assert SOURCE.count(old) == 1, "it must stand in the driver, once"
     assert failures(mutant(old, new))
+
+
+CHIP = {"i2c": 0, "scl": 5, "sda": 4, "slots": {"a": 2, "b": 3}}
+
+
+@pytest.fixture
+def buses(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
+    """What machine.I2C was asked for."""
+    asked: list[dict[str, int]] = []
+    machine = ModuleType("machine")
+    machine.Pin = lambda number: number
+    machine.I2C = lambda bus, **options: asked.append({"bus": bus, **options})
+    monkeypatch.setitem(sys.modules, "machine", machine)
+    return asked
+
+
+def test_a_secure_element_is_opened_as_config_json_says(buses):
+    element = atecc.open_chip({**CHIP, "address": 0x36})
+    assert buses == [{"bus": 0, "scl": 5, "sda": 4, "freq": 100000}]
+    assert element._address == 0x36
+    assert atecc.open_chip(CHIP)._address == 0x60
+    assert element.fresh_key("idevid") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"i2c": None}, "i2c"),
+        ({"i2c": True}, "i2c"),
+        ({"scl": -1}, "scl"),
+        ({"sda": "4"}, "sda"),
+        ({"address": 0}, "address"),
+        ({"address": 0x78}, "address"),
+        ({"slots": None}, "slots for a, b"),
+        ({"slots": {"a": 2}}, "slots for a, b"),
+        ({"slots": {"a": 2, "b": 3, "c": 4}}, "slots for a, b"),
+        ({"slots": {"a": 2, "b": 2}}, "a slot twice"),
+        ({"slots": {"a": 2, "b": 16}}, "b must be"),
+    ],
+)
+def test_settings_that_make_no_sense_open_no_bus(buses, changes, named):
+    with pytest.raises(ConfigError, match=named):
+        atecc.open_chip({**CHIP, **changes})
+    assert buses == []
+
+
+@pytest.mark.parametrize("settings", [None, [0], 7, "chip"])
+def test_settings_that_are_no_object_open_no_bus(buses, settings):
+    with pytest.raises(ConfigError, match="secure_element must have"):
+        atecc.open_chip(settings)
+    assert buses == []

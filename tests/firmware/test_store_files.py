@@ -4,12 +4,13 @@ import errno
 import json
 import os
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_pki import NOW, Plan
-from mtls.errors import ConfigError, FlashFull, StoreDamaged
+from mtls.errors import ConfigError, FlashFull, SecureElementError, StoreDamaged
 from mtls.store import Identity, Store, pack_identity
 
 
@@ -52,6 +53,36 @@ def test_a_damaged_slot_is_absent_in_the_facts(store, tmp_path):
 def test_a_leaf_that_does_not_parse_is_a_damaged_slot(store):
     store.write_identity("a", b"key", b"\x30\x03abc")
     assert store.slots()["a"] is None
+
+
+REFERENCE = b"\x82\x01\x02"  # to the key in slot 2 of a chip
+
+
+def test_a_chip_that_does_not_answer_says_nothing_of_its_slots(store):
+    def silent(_slot):
+        raise SecureElementError("no answer")
+
+    store._chip = SimpleNamespace(point=silent)
+    store.write_identity("a", REFERENCE)
+    assert store.slots() == {"a": (), "b": None}
+    _, leaf_der = pair()
+    store.write_identity("a", REFERENCE, leaf_der)
+    with pytest.raises(SecureElementError):
+        store.slots()
+
+
+def test_a_leaf_for_another_key_than_the_chips_is_a_damaged_slot(store):
+    store._chip = SimpleNamespace(point=lambda _slot: b"\x04" + bytes(64))
+    _, leaf_der = pair()
+    store.write_identity("a", REFERENCE, leaf_der)
+    assert store.slots()["a"] is None
+
+
+def test_a_reference_on_a_board_that_knows_no_chip_says_what_is_missing(store, tmp_path):
+    config = {"schema": 1, "device_id": "d", "api_url": "https://g", "enrol_url": "https://g"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "trust_domain": "t"}))
+    with pytest.raises(ConfigError, match="secure_element"):
+        store.write_identity("a", REFERENCE).key()
 
 
 def pair():
