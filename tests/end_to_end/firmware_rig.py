@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from handfast.admin_client import AdminClient
 from handfast.boards.console import Console, Event
@@ -40,7 +41,12 @@ class Rig:
         self.board.close()
 
     def provision(
-        self, *, token: bool = True, files: dict[str, bytes] | None = None, code: str = ""
+        self,
+        *,
+        token: bool = True,
+        files: dict[str, bytes] | None = None,
+        code: str = "",
+        secure_element: dict[str, Any] | None = None,
     ) -> str:
         """Provision the board and leave it switched off; returns what ``code`` printed.
 
@@ -52,6 +58,7 @@ class Rig:
             gateway=self.gateway,
             device_id=self.device_id,
             telemetry_interval_s=1,
+            secure_element=secure_element,
             token=token,
             start=False,
         )
@@ -120,5 +127,11 @@ class Rig:
         return [(row["boot_id"], row["seq"]) for row in rows]
 
 
-def make_rig(folder: Path, name: str, gateway: AdminClient, profile: str = "sim-pico-w") -> Rig:
-    return Rig(SimulatedBoard(profile, directory=folder, name=name), gateway)
+def make_rig(
+    folder: Path,
+    name: str,
+    gateway: AdminClient,
+    profile: str = "sim-pico-w",
+    **of_board: Any,
+) -> Rig:
+    return Rig(SimulatedBoard(profile, directory=folder, name=name, **of_board), gateway)

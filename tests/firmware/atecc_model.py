@@ -341,7 +341,10 @@ def _disturbed(data, faults):
 
 
 class FlashMemory(Memory):
-    """A Memory in a file of the board's own flash, beside the files of the library."""
+    """A Memory in a file of the board's own flash, beside the files of the library.
+
+    A chip that is new there has a key in slot 0, as it is sold.
+    """
 
     def __init__(self, path="/chip"):
         self.path = path
@@ -350,10 +353,11 @@ class FlashMemory(Memory):
             with open(path, "rb") as file:
                 data = file.read()
         except OSError:
-            data = bytes(zone())
+            data = bytes(zone()) + b"\0" + b"\1" + os.urandom(31)
         for at in range(128, len(data), 33):
             keys[data[at]] = int.from_bytes(data[at + 1 : at + 33], "big")
         super().__init__(data[:128], keys)
+        self.save()
 
     def save(self):
         with open(self.path, "wb") as file:

@@ -82,6 +82,8 @@ def test_an_error_is_one_line_and_its_exit_code(
         ("device", "show"),
         ("gateway", "serve", "--api-port", "65536"),
         ("gateway", "serve", "--enrol-port", "-1"),
+        ("provision", "--board", "x", "--secure-element", "{"),
+        ("provision", "--board", "x", "--secure-element", "[0]"),
         ("demo", "--boards", "0"),
         ("demo", "--board", "sim-unknown"),
     ],

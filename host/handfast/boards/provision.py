@@ -77,6 +77,7 @@ def provision(
     ntp_host: str = "",
     ntp_port: int = 123,
     telemetry_interval_s: int | None = None,
+    secure_element: Mapping[str, Any] | None = None,
     start: bool = True,
     token: bool = True,
     token_lifetime_s: int = TOKEN_LIFETIME_S,
@@ -97,6 +98,8 @@ def provision(
         ntp_port: its UDP port.
         telemetry_interval_s: seconds between two reports of the application; None for what
             the gateway says.
+        secure_element: the chip that is to hold the board's private keys, as config.json has it;
+            None keeps what the board has been told.
         start: run the application at the end.
         token: give a one-time token to a board that has not enrolled; without one it enrols with
             its IDevID.
@@ -129,7 +132,11 @@ def provision(
         if facts.config.get("device_id", named) != named:
             _forget_identity(link, _IDENTITY_FILES)
         kept = _networks(facts) if networks is None else list(networks)
-        config = _config(trust, named, kept, ntp_host, ntp_port, telemetry_interval_s)
+        optional = {
+            "telemetry_interval_s": telemetry_interval_s,
+            "secure_element": secure_element or facts.config.get("secure_element"),
+        }
+        config = _config(trust, named, kept, ntp_host, ntp_port, optional)
         pushed = _copy(link, config, trust, tell)
         tell("make and certify the key", 0)
         link.soft_reset()  # the new boot.py and library, and a heap in one piece
@@ -235,7 +242,7 @@ def _config(
     networks: list[str],
     ntp_host: str,
     ntp_port: int,
-    telemetry_interval_s: int | None,
+    optional: Mapping[str, Any],
 ) -> bytes:
     config = {
         "schema": CONFIG_SCHEMA,
@@ -248,8 +255,7 @@ def _config(
         "trust_domain": trust["trust_domain"],
         "networks": networks,
     }
-    if telemetry_interval_s is not None:
-        config["telemetry_interval_s"] = telemetry_interval_s
+    config |= {key: value for key, value in optional.items() if value is not None}
     return json.dumps(config).encode()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -24,6 +25,17 @@ from handfast.pki.names import validate_device_id
 from handfast.state import StateDir
 
 _WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
+
+
+def _json_object(text: str | None) -> dict[str, Any] | None:
+    """Return what an option gives; what it means, the board checks."""
+    try:
+        value = None if text is None else json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}") from error
+    if text is not None and not isinstance(value, dict):
+        raise click.BadParameter("must be a JSON object")
+    return value
 
 
 @click.command()
@@ -44,6 +56,13 @@ _WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
 @click.option(
     "--ntp-host", default="", help="Asked for the time when the gateway's own cannot be had."
 )
+@click.option(
+    "--secure-element",
+    metavar="JSON",
+    callback=lambda _context, _option, text: _json_object(text),
+    help="""The chip for the private keys, as '{"i2c": 0, "scl": 5, "sda": 4, "slots": {"a": 2, """
+    """"b": 3, "idevid": 0}}'; what the board has been told by default.""",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     board: str,
@@ -54,6 +73,7 @@ def command(
     reseed: bool,
     ssid: str | None,
     ntp_host: str,
+    secure_element: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
     """Give a board its library, trust anchor, identity and application.
@@ -70,6 +90,7 @@ def command(
             device_id=device_id,
             networks=networks,
             ntp_host=ntp_host,
+            secure_element=secure_element,
             start=not no_start,
             token=not no_token,
             reseed=reseed,
