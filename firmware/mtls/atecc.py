@@ -131,15 +131,20 @@ class SecureElement:
             return bytes((_GARBLED,))
         return bytes(answer[1:end])
 
-    def _execute(self, size, opcode, mode=0, key=0, data=b"", limit_ms=_SHORT_MS, rest=_SLEEP):
+    def _execute(self, size, opcode, mode=0, key=0, data=b"", rest=_SLEEP, before=None):
         """Return the `size` octets that a command gives; raises SecureElementError.
+
+        `before` does what has to come before each try of it.
 
         Waking anew for each command is what keeps the chip's watchdog away; what Nonce has put
         into the chip outlives _IDLE, and does not outlive _SLEEP.
         """
         body = bytes((7 + len(data), opcode, mode, key, 0)) + data
         packet = bytes((_COMMAND,)) + body + crc16(body)
+        limit_ms = _LONG_MS if opcode in (_GENKEY, _SIGN) else _SHORT_MS
         for _ in range(_TRIES):
+            if before:
+                before()
             self._wake()
             content = self._exchange(packet, size, limit_ms)
             self._tell(rest)
@@ -199,12 +204,20 @@ class SecureElement:
             raise ConfigError("the secure element is not locked: it gives no random numbers")
         return self._execute(32, _RANDOM, rest=rest)
 
+    def _genkey(self, mode, slot):
+        # A slot may be configured to want a nonce of the chip's own before (ReqRandom). Nobody
+        # hears of this one; that it renews the generator's seed is what a new key needs anyway.
+        def nonce():
+            self._execute(32, _NONCE, 0, 0, bytes(20), rest=_IDLE)
+
+        xy = self._execute(64, _GENKEY, mode, slot, before=nonce)
+        self._points[slot] = b"\x04" + xy
+
     def point(self, slot):
         """Return the public point of the key in a slot: 65 octets, uncompressed."""
         if slot not in self._points:
             self.require(slot)
-            xy = self._execute(64, _GENKEY, 0, slot, limit_ms=_LONG_MS)
-            self._points[slot] = b"\x04" + xy
+            self._genkey(0, slot)
         return self._points[slot]
 
     def generate(self, slot):
@@ -213,18 +226,19 @@ class SecureElement:
         if self.permanent(slot):
             raise ConfigError("slot %d of the secure element keeps its key: name another" % slot)
         self._points.pop(slot, None)
-        self.random(_IDLE)
-        xy = self._execute(64, _GENKEY, 4, slot, limit_ms=_LONG_MS)
-        self._points[slot] = b"\x04" + xy
+        self._genkey(4, slot)
 
     def sign(self, slot, digest):
         """Return r and s, 32 octets each, over a digest of 32 octets."""
         self.require(slot)
         # An ATECC608 has a buffer for digests, which no other command touches.
         buffered = self.configuration()[_REVISION + 2] == 0x60
-        self.random(_IDLE)
-        self._execute(1, _NONCE, 0x43 if buffered else 0x03, 0, digest, rest=_IDLE)
-        return self._execute(64, _SIGN, 0xA0 if buffered else 0x80, slot, limit_ms=_LONG_MS)
+
+        def load():
+            self.random(_IDLE)
+            self._execute(1, _NONCE, 0x43 if buffered else 0x03, 0, digest, rest=_IDLE)
+
+        return self._execute(64, _SIGN, 0xA0 if buffered else 0x80, slot, before=load)
 
     def fresh_key(self, name):
         """Return a new key for an identity; None if its keys are not to be in the chip.

@@ -1,7 +1,7 @@
 """A model of the ATECC508A and ATECC608 on an I2C bus, for CPython and for MicroPython.
 
-It is stricter than a chip may be, never more lenient: what is not written down in a named public
-source is refused. No code of these sources is here. Each rule names its source in brackets:
+It is stricter than a chip may be, and meant never to be more lenient: what is not written down in a
+named public source is refused. No code of these sources is here. Each rule names its source:
 
 [DS]     Microchip, ATECC608A-TFLXTLS CryptoAuthentication data sheet, by section
 [TNG]    Microchip, ATECC608B-TNGTLS CryptoAuthentication data sheet, by section
@@ -88,8 +88,9 @@ def zone(part=0x60, locked=True, slots=None, slot_locked=0xFFFF):
     return data
 
 
-# [DS 2.2.3] slot 0 permanent, 1 for internal signatures, 2 to 4 updatable and lockable.
-SLOTS = {0: (0x0083, 0x0013), 1: (0x0082, 0x0013), 2: (0x2087, 0x0033), 3: (0x2087, 0x0033)}
+# [DS 2.2.3] slot 0 permanent, 1 for internal signatures, 2 to 4 updatable and lockable; [TNG 2.2.4]
+# all of them require a random nonce.
+SLOTS = {0: (0x0083, 0x0053), 1: (0x0082, 0x0053), 2: (0x2087, 0x0073), 3: (0x2087, 0x0073)}
 
 
 class Memory:
@@ -120,6 +121,7 @@ class Chip:
         # [DS 7.2.1] Sleep: the entire volatile state of the device is reset.
         self.state = ASLEEP
         self.temp_key = self.digest_buffer = None
+        self.temp_key_is_random = False
         self.seeded = False
         self.out, self.at, self.ready_at, self.awake_since = b"", 0, 0, 0
 
@@ -224,12 +226,19 @@ class Chip:
         return self.random(32)
 
     def _nonce(self, mode, param2, data):
+        # [DS 5.1.4.1] random: mode 0, 20 octets in, a random number back; TempKey is then random.
+        # [CAL calib_command.h] NONCE_MODE_SEED_UPDATE: mode 0 renews the seed.
+        if mode == 0 and not param2 and len(data) == 20 and not self.memory.zone[87]:
+            self.seeded = self.temp_key_is_random = True
+            self.temp_key = self.random(32)
+            return self.random(32)
         # [DS 5.1.4.2] fixed: 0x03 to TempKey, 0x43 to the message digest buffer, 32 octets; an
         # ATECC508A has TempKey only [CAL calib_sign.c].
         if param2 or len(data) != 32 or mode not in ((0x03, 0x43) if self.part == 0x60 else (3,)):
             return PARSE_ERROR
         if mode == 0x03:
             self.temp_key = data
+            self.temp_key_is_random = False
         else:
             self.digest_buffer = data
         return OK
@@ -257,6 +266,10 @@ class Chip:
         if rules is None:
             return EXECUTION_ERROR
         config, key = rules
+        # [ATMEL keyConfig] ReqRandom: GenKey requires a random nonce; here, of each GenKey's own.
+        nonce, self.temp_key = self.temp_key, None
+        if key & 0x40 and (nonce is None or not self.temp_key_is_random):
+            return EXECUTION_ERROR
         if mode == 4:
             locked = not (self.memory.zone[88] | self.memory.zone[89] << 8) >> slot & 1
             # [DS 5.2.2.1] an error if the slot is locked, or its key permanent; [TOCK], [RIOT]:
@@ -283,7 +296,8 @@ class Chip:
         # [ATMEL slotConfig] ReadKey's bit 0: external signatures of arbitrary messages are enabled.
         if rules is None or not rules[0] & 1:
             return EXECUTION_ERROR
-        digest = self.temp_key if mode == 0x80 else self.digest_buffer
+        fixed = None if self.temp_key_is_random else self.temp_key
+        digest = fixed if mode == 0x80 else self.digest_buffer
         self.temp_key = self.digest_buffer = None  # stricter than written: a digest signs once
         if digest is None:
             return EXECUTION_ERROR

@@ -134,13 +134,36 @@ def generates_and_tells_the_point(rig):
     assert before != after and len(after) == 65 and after[0] == 4
     x, y = model.p256.multiply(one.chip.memory.keys[2], model.os.urandom)
     assert after[1:] == x.to_bytes(32, "big") + y.to_bytes(32, "big")
-    assert "random" in one.commands()
+    assert one.commands()[-4:] == ["nonce", "idle", "genkey", "sleep"]
     asked = len(one.chip.log)
     one.element.point(2)
     assert len(one.chip.log) == asked, "the point is remembered"
     # Another program asks the chip, and gets the same.
     again = one.driver.SecureElement(one.bus)
     assert again.point(2) == after and again.point(3) != after
+
+
+def failed_generation_leaves_no_point_behind(rig):
+    one = rig()
+    one.element.point(2)
+    one.bus.answers = [None, (9, 1)] * 3  # the key is made each time, and never heard of
+    raises(SecureElementError, one.element.generate, 2)
+    x, _ = model.p256.multiply(one.chip.memory.keys[2], model.os.urandom)
+    assert one.element.point(2)[1:33] == x.to_bytes(32, "big")
+
+
+def slots_that_want_no_nonce_do_without(rig):
+    one = rig(slots={2: (0x2087, 0x0033)})
+    one.element.generate(2)
+    assert verifies(one.element.sign(2, DIGEST), one.chip.memory.keys[2], DIGEST)
+
+
+def new_key_is_made_with_a_renewed_seed(rig):
+    one = rig(slots={2: (0x2087, 0x0033)})
+    genkey, seeded = one.chip._genkey, []
+    one.chip._genkey = lambda *rest: seeded.append(one.chip.seeded) or genkey(*rest)
+    one.element.generate(2)
+    assert seeded == [True]
 
 
 def random_numbers_differ(rig):
@@ -208,6 +231,18 @@ def damaged_bytes_are_sent_and_asked_for_again(rig):
         one.bus.answers = [fault, fault]
         assert one.element.info()[:3] == b"\0\0\x60"
         assert one.bus.answers == []
+
+
+def lost_answers_cost_the_whole_row_of_commands(rig):
+    for part in (0x50, 0x60):
+        one = rig(part)
+        one.element.point(2)
+        one.bus.answers = [None, None, (9, 1)]  # to Random, Nonce and Sign
+        assert verifies(one.element.sign(2, DIGEST), 333, DIGEST)
+        one.bus.answers = [None, (9, 1)]  # to Nonce and GenKey
+        one.element.generate(2)
+        x, _ = model.p256.multiply(one.chip.memory.keys[2], model.os.urandom)
+        assert one.element.point(2)[1:33] == x.to_bytes(32, "big")
 
 
 def wire_that_stays_bad_is_told(rig):
@@ -333,12 +368,16 @@ SCENARIOS = (
     atecc608_takes_the_digest_into_its_own_buffer,
     slowest_clock_is_waited_for,
     generates_and_tells_the_point,
+    failed_generation_leaves_no_point_behind,
+    slots_that_want_no_nonce_do_without,
+    new_key_is_made_with_a_renewed_seed,
     random_numbers_differ,
     unlocked_chip_is_not_used,
     half_locked_chip_is_not_used,
     slots_that_cannot_sign_are_named,
     permanent_keys_stay,
     damaged_bytes_are_sent_and_asked_for_again,
+    lost_answers_cost_the_whole_row_of_commands,
     wire_that_stays_bad_is_told,
     absent_chip_is_told_with_its_address,
     refusal_is_told_with_its_code,
