@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from handfast.lab.demo.intruders.kinds import KINDS
 from handfast.lab.demo.report import Report
 
 ALL = "intruders: at least 1,000 attempts, good calls among them"
+NO_TRACE = "intruders: a refused attempt leaves no trace"
 PROMISES = {f"intruders: {kind.promise}" for kind in KINDS}
 
 pytestmark = pytest.mark.timeout(600)
@@ -39,7 +41,7 @@ def test_nobody_gets_in_who_must_not_and_everyone_who_may(profile: str, tmp_path
             for line in plan.read_text().splitlines()
         ]
     assert [check for check in checks.values() if not check.passed] == []
-    assert set(checks) == {ALL, *PROMISES}
+    assert set(checks) == {ALL, NO_TRACE, *PROMISES}
     totals = report.totals
     accepts, rejects = totals["true_accepts"], totals["true_rejects"]
     assert isinstance(accepts, int)
@@ -115,7 +117,8 @@ def test_every_broken_guard_is_found_out_by_its_own_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight defects in one gateway, and no check fails but those that are about them."""
-    expected: dict[str, str] = {}
+    # Who gets in leaves something, too.
+    expected = {"a refused attempt leaves no trace": ""}
     for name, good, bad, found_by in BREAKAGES:
         break_gateway(tmp_path, monkeypatch, f"gateway/{name}", good, bad)
         expected |= found_by
@@ -129,6 +132,69 @@ def test_every_broken_guard_is_found_out_by_its_own_check(
         found = report.totals[total]
         assert isinstance(found, int)
         assert found > 0
+
+
+# Gateways that do it first and refuse then: (file, what is there, what is there instead)
+
+ACTS_FIRST = [
+    # Telemetry is stored under the path's name, and then authorised.
+    (
+        "api.py",
+        "allowed = await authorised(request, self._gateway)\n        require_content_type",
+        "require_content_type",
+    ),
+    (
+        "api.py",
+        "device_id = allowed.device.device_id\n        # As",
+        'device_id = request.path_params["device_id"]\n        # As',
+    ),
+    (
+        "api.py",
+        'return JSONResponse({"stored": stored})',
+        'await authorised(request, self._gateway)\n        return JSONResponse({"stored": stored})',
+    ),
+    # A re-enrolment is issued and registered, and then authorised.
+    (
+        "est.py",
+        "allowed = decide(request.scope, self._gateway, RequestFacts(Purpose.RE_ENROL))\n"
+        "        return await self._enrol_by_certificate(request, allowed.certificate.sha256)",
+        "sha256 = certificate_sha256(request.scope) or b''\n"
+        "        answer = await self._enrol_by_certificate(request, sha256) if sha256 else None\n"
+        "        decide(request.scope, self._gateway, RequestFacts(Purpose.RE_ENROL))\n"
+        "        return answer",
+    ),
+    # A token is bound, and then it is looked at who brought it.
+    (
+        "est.py",
+        "        self._refuse_foreign_certificate(request, device_id)\n        csr",
+        "        csr",
+    ),
+    (
+        "est.py",
+        "write(enrol)\n        if not",
+        "write(enrol)\n"
+        "        self._refuse_foreign_certificate(request, device_id)\n        if not",
+    ),
+]
+
+
+def test_a_gateway_that_refuses_what_it_has_done_is_found_out_by_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, good, bad in ACTS_FIRST:
+        break_gateway(tmp_path, monkeypatch, f"gateway/{name}", good, bad)
+    with empty_stage(tmp_path) as scene:
+        checks, report = play(intruders, scene)
+    assert {name for name, check in checks.items() if not check.passed} == {NO_TRACE}
+    said = checks[NO_TRACE].detail.split("; ")
+    for pattern in (
+        r"\S+neighbour-\d has telemetry \S+ \d+ of another device's path: own leaf",
+        r"\S+healthy-\d has ldevid \w+ of wrong kind of certificate at EST: IDevID to re-enrol",
+        r"\S+neighbour-\d has bound token \w+",
+        r"\S+neighbour-\d has no unused token \w+",
+    ):
+        assert any(re.fullmatch(pattern, line) for line in said), (pattern, said)
+    assert report.totals["false_accepts"] == 0
 
 
 def test_a_scene_that_ends_meanwhile_ends_the_act_and_everything_that_it_started(

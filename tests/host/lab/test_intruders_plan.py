@@ -54,7 +54,7 @@ def props(forger: Forger) -> Props:
             pair(f"{name} {what}", held.certificate, held.key, ends=ends)
             for what, ends in (("leaf", 1000.0), ("superseded", 900.0), ("idevid", math.inf))
         ]
-        used, *unused = (secrets.token_hex(8) for _ in range(4))
+        used, *unused = (secrets.token_hex(8) for _ in range(6))
         return Device(name, f"spiffe://x/device/{name}", *pairs, used, unused, 0.0)
 
     roles = ("healthy", "neighbour", "overdue", "revoked", "suspended")

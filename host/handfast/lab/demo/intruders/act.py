@@ -10,7 +10,8 @@ from random import Random
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from handfast.lab.demo.checks import expect
+from handfast.admin_client import AdminClient
+from handfast.lab.demo.checks import all_telemetry, expect
 from handfast.lab.demo.intruders.board import BoardAttacker
 from handfast.lab.demo.intruders.cast import Device, Enroller
 from handfast.lab.demo.intruders.client import Client
@@ -21,6 +22,7 @@ from handfast.lab.demo.intruders.kinds import KINDS
 from handfast.lab.demo.intruders.log import GatewayLog
 from handfast.lab.demo.intruders.moves import Props
 from handfast.lab.demo.intruders.plan import make_plan, next_numbers
+from handfast.lab.demo.intruders.trace import Complaint, stored_trace, trace_complaints
 from handfast.lab.demo.report import Figure, Report
 from handfast.lab.demo.scene import Scene, Tell
 from handfast.lab.parallel import in_parallel
@@ -35,7 +37,7 @@ _PROCESSES = 3
 # Intruders have addresses of their own: that is how the log's lines about them are told from
 # those about boards, and they do not use up the boards' connections (the cap is by address).
 _NETWORK = "127.77.0."
-_SPARE_TOKENS = 3
+_SPARE_TOKENS = 5  # see kinds._SUBJECT_TOKENS
 _AFTER_OVERLAP_S = 0.2
 _NOWHERE = {("api", ""), ("enrol", "")}  # an attempt that had no address of its own
 _SEED = 20  # the same mixture each time
@@ -44,21 +46,26 @@ _SEED = 20  # the same mixture each time
 def intruders(scene: Scene, report: Report, tell: Tell) -> None:
     """Play the act: one check for each promise, and one that all of them were put to the test."""
     findings: list[Finding] = []
+    late: list[Finding] = []
+    devices: list[Device] = []
     with (
         report.check("intruders: at least 1,000 attempts, good calls among them") as seen,
         ExitStack() as stack,
     ):
-        siege, late = _Siege(scene, stack), 0
+        siege = _Siege(scene, stack)
+        devices = siege.devices
         for wave in until_judged(siege.wave):
             findings += [finding for finding in wave if finding.counts]
-            late += sum(not finding.counts for finding in wave)
+            late += [finding for finding in wave if not finding.counts]
             tell(f"{len(findings)} attempts")
-        seen.append(_enough(findings, late))
+        seen.append(_enough(findings, len(late)))
     if not findings:
         return
     for promise in dict.fromkeys(kind.promise for kind in KINDS):
         with report.check(f"intruders: {promise}") as seen:
             seen.append(_kept(promise, findings))
+    with report.check("intruders: a refused attempt leaves no trace") as seen:
+        seen.append(_nothing_left(scene.admin, devices, findings + late))
     report.totals |= _totals(findings)
 
 
@@ -108,6 +115,7 @@ class _Siege:
         self._random = Random(_SEED)  # noqa: S311 - it shuffles
         self._number = 0
         self._wave = 0
+        self.devices: list[Device] = []  # of the waves that were judged
 
     def _process(self, stack: ExitStack, number: int) -> Attacker:
         source = f"{_NETWORK}{number}"
@@ -144,7 +152,9 @@ class _Siege:
         self._scene.admin.suspend(props.suspended.device_id)
         answers |= attack(self._processes, self._board, plan.after)
         made = {(a.listener, answers[a.number].peer) for a in plan.attempts} - _NOWHERE
-        return judge(plan.attempts, answers, self._log.wait_for(made, self._scene.pause))
+        lines = self._log.wait_for(made, self._scene.pause)
+        self.devices += props.devices
+        return judge(plan.attempts, answers, lines)
 
     def _new_props(self) -> Props:
         """Enrol a wave's devices and wait until the overlap of one of them is over."""
@@ -191,6 +201,26 @@ def _kept(promise: str, findings: Sequence[Finding]) -> str:
     reasons = Counter(finding.attempt.expected.reason or "accepted" for finding in ours)
     told = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
     return f"{len(ours)} attempts: {told}"
+
+
+def _nothing_left(
+    gateway: AdminClient, devices: Sequence[Device], findings: Sequence[Finding]
+) -> str:
+    """Hold what is stored of the devices against what the good calls should have left.
+
+    Raises:
+        CheckFailed: something is stored that should not be, or is not and should be.
+    """
+    complaints: list[Complaint] = []
+    number = 0
+    for device in devices:
+        name = device.device_id
+        stored = stored_trace(gateway.device(name), all_telemetry(gateway, name))
+        complaints += trace_complaints(device, findings, stored)
+        number += stored.total()
+    told = {(complaint.what, complaint.sender): str(complaint) for complaint in complaints}
+    expect(not complaints, f"{len(complaints)} are not as planned; {'; '.join(told.values())}")
+    return f"{number} rows, certificates and tokens of {len(devices)} devices are as planned"
 
 
 def _totals(findings: Sequence[Finding]) -> dict[str, Figure]:

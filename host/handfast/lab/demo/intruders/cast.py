@@ -57,6 +57,14 @@ def basic(device_id: str, token: str) -> tuple[str, str]:
     return ("authorization", f"Basic {encoded}")
 
 
+def token_in(headers: Sequence[tuple[str, str]]) -> str:
+    """Return the token that :func:`basic` put into a header; empty if there is none."""
+    for name, value in headers:
+        if name == "authorization":
+            return base64.b64decode(value.removeprefix("Basic ")).decode().partition(":")[2]
+    return ""
+
+
 def est_request(
     operation: str,
     request: bytes,

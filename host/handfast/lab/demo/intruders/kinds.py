@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.lab.demo.intruders.attempt import Attempt, Credential, Expected
-from handfast.lab.demo.intruders.cast import EST, Device, basic, est_request
+from handfast.lab.demo.intruders.cast import EST, Device, basic
 from handfast.lab.demo.intruders.forge import csr, tampered, weak_key
 from handfast.lab.demo.intruders.moves import (
     OWN_PATHS,
@@ -258,25 +258,34 @@ _PRETENCES = [
 # Requests that are not in order
 
 
+# Each token is good for one key; refused requests bring others, which must stay unused.
+_SUBJECT_TOKENS, _SAN_TOKENS, _REFUSED_TOKENS = slice(0, 2), slice(2, 4), slice(4, None)
+
+
+def _refused(device: Device, n: int, request: bytes, slug: str) -> Attempt:
+    return by_any_way(device, n, request, Expected(slug), device.tokens[_REFUSED_TOKENS])
+
+
 def _tampered_csr(props: Props, n: int) -> Attempt:
     request = tampered(csr(props.healthy.device_id), n)
-    return by_any_way(props.healthy, n // 3, request, Expected("csr-signature"))
+    return _refused(props.healthy, n // 3, request, "csr-signature")
 
 
 def _weak_csr(props: Props, n: int) -> Attempt:
     request = csr(props.healthy.device_id, key=weak_key(n // 2))
-    return by_any_way(props.healthy, n, request, Expected("csr-weak-key"))
+    return _refused(props.healthy, n, request, "csr-weak-key")
 
 
 def _foreign_subject(props: Props, n: int) -> Attempt:
+    device = props.healthy
     request = csr(by_turns(("root", "Handfast device CA", props.neighbour.device_id), n))
-    return by_any_way(props.healthy, n, request, gets_its_names(props.healthy))
+    return by_any_way(device, n, request, gets_its_names(device), device.tokens[_SUBJECT_TOKENS])
 
 
 def _foreign_san(props: Props, n: int) -> Attempt:
     device = props.healthy
     request = csr(device.device_id, uri=by_turns((props.neighbour.uri, "spiffe://x/admin"), n))
-    return est_request("simpleenroll", request, gets_its_names(device), credential=device.idevid)
+    return by_any_way(device, n, request, gets_its_names(device), device.tokens[_SAN_TOKENS])
 
 
 _CSR = "CSR that is not in order"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from handfast.lab.demo.intruders.attempt import Attempt, Credential, Expected
@@ -14,6 +14,8 @@ from handfast.lab.demo.intruders.forge import Forgeries, csr
 Item = TypeVar("Item")
 Headers = Sequence[tuple[str, str]]
 
+TELEMETRY = "/telemetry"
+BOOT_ID = "intruders"
 # Of the API's paths, as api_call() knows them, those that name the device.
 OWN_PATHS = slice(2, None)
 
@@ -37,6 +39,11 @@ class Props:
     revoked: Device
     suspended: Device
     forged: Forgeries
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All of them."""
+        return (self.healthy, self.neighbour, self.overdue, self.revoked, self.suspended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +86,23 @@ def api_call(
 ) -> Attempt:
     """Return a call of the API, for a path that any device has or one that only ``of`` has."""
     own = f"/v1/devices/{of.device_id}"
-    row = json.dumps({"boot_id": "intruders", "seq": n, "values": {}}).encode()
-    calls: tuple[tuple[str, str, bytes], ...] = (
-        ("GET", "/v1/ping", b""),
-        ("GET", "/v1/devices/me", b""),
-        ("GET", f"{own}/config", b""),
-        ("POST", f"{own}/telemetry", row),
+    calls: tuple[tuple[str, str], ...] = (
+        ("GET", "/v1/ping"),
+        ("GET", "/v1/devices/me"),
+        ("GET", f"{own}/config"),
+        ("POST", f"{own}{TELEMETRY}"),
     )
-    method, path, body = by_turns(calls[paths], n)
-    sent = (*headers, ("content-type", "application/json")) if body else tuple(headers)
-    return Attempt("api", method, path, expected, credential, sent, body)
+    method, path = by_turns(calls[paths], n)
+    sent = (*headers, ("content-type", "application/json")) if method == "POST" else tuple(headers)
+    return Attempt("api", method, path, expected, credential, sent)
+
+
+def with_row(attempt: Attempt) -> Attempt:
+    """Return an attempt with what its path wants: telemetry names the attempt that sent it."""
+    if not attempt.path.endswith(TELEMETRY):
+        return attempt
+    row = {"boot_id": BOOT_ID, "seq": attempt.number, "values": {}}
+    return replace(attempt, body=json.dumps(row).encode())
 
 
 def enrolment(
@@ -107,13 +121,15 @@ def re_enrolment(
     return est_request("simplereenroll", request, expected, credential=credential, headers=headers)
 
 
-def by_any_way(device: Device, n: int, request: bytes, expected: Expected) -> Attempt:
-    """Bring a request by leaf, by IDevID or by a token, in turn; a third needs a token."""
+def by_any_way(
+    device: Device, n: int, request: bytes, expected: Expected, tokens: Sequence[str]
+) -> Attempt:
+    """Bring a request by leaf, by IDevID or by one of ``tokens``, in turn."""
     if n % 3 == 0:
         return est_request("simplereenroll", request, expected, credential=device.leaf)
     if n % 3 == 1:
         return est_request("simpleenroll", request, expected, credential=device.idevid)
-    token = basic(device.device_id, device.tokens[n // 3 % len(device.tokens)])
+    token = basic(device.device_id, tokens[n // 3 % len(tokens)])
     return est_request("simpleenroll", request, expected, headers=(token,))
 
 

@@ -8,7 +8,7 @@ from random import Random
 
 from handfast.lab.demo.intruders.attempt import Attempt, Tls
 from handfast.lab.demo.intruders.kinds import KINDS
-from handfast.lab.demo.intruders.moves import Kind, Props
+from handfast.lab.demo.intruders.moves import Kind, Props, with_row
 
 _VERSIONS: tuple[Tls, ...] = ("1.2", "1.3")
 
@@ -62,7 +62,7 @@ def make_plan(numbers: Mapping[str, int], props: Props, random: Random, *, first
 
 
 def _numbered(kind: Kind, made: Attempt, n: int, number: int) -> Attempt:
-    return replace(
+    numbered = replace(
         made,
         number=number,
         kind=kind.title,
@@ -70,3 +70,4 @@ def _numbered(kind: Kind, made: Attempt, n: int, number: int) -> Attempt:
         tls="1.2" if made.by == "board" else _VERSIONS[n % 2],
         turn=n if made.keeps or made.resumes else number,
     )
+    return with_row(numbered)
