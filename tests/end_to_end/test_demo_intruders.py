@@ -20,6 +20,10 @@ from handfast.lab.demo.report import Report
 ALL = "intruders: at least 1,000 attempts, good calls among them"
 NO_TRACE = "intruders: a refused attempt leaves no trace"
 PROMISES = {f"intruders: {kind.promise}" for kind in KINDS}
+TOTALS = (
+    *("true_accepts", "true_rejects"),
+    *("false_accepts", "false_rejects", "wrong_reasons"),
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -48,7 +52,8 @@ def test_nobody_gets_in_who_must_not_and_everyone_who_may(profile: str, tmp_path
     assert isinstance(rejects, int)
     assert totals["attempts"] == accepts + rejects
     assert accepts + rejects >= 1000
-    assert totals["false_accepts"] == totals["false_rejects"] == totals["wrong_reasons"] == 0
+    for none in (*TOTALS[2:], "unknown"):
+        assert totals[none] == 0
     assert len(declared) >= accepts + rejects
 
 
@@ -128,7 +133,7 @@ def test_every_broken_guard_is_found_out_by_its_own_check(
     assert set(failed) == set(expected), failed
     for promise, said in expected.items():
         assert said in failed[promise].detail
-    for total in ("false_accepts", "false_rejects", "wrong_reasons"):
+    for total in TOTALS[2:]:
         found = report.totals[total]
         assert isinstance(found, int)
         assert found > 0
@@ -212,6 +217,15 @@ def test_a_scene_that_ends_meanwhile_ends_the_act_and_everything_that_it_started
         assert not thread.is_alive()
         assert len(ours - children()) >= 4  # three attackers and a board; the gateway stays
     assert not report.checks[0].passed
+    assert {"attempts", "unknown", *TOTALS} <= set(report.totals)
+
+
+def test_an_act_that_cannot_begin_promises_no_figures(tmp_path: Path) -> None:
+    with empty_stage(tmp_path) as scene:
+        scene.close()
+        checks, report = play(intruders, scene)
+    assert [check.passed for check in checks.values()] == [False]
+    assert report.totals == dict.fromkeys(("attempts", "unknown", *TOTALS))
 
 
 def children() -> set[str]:

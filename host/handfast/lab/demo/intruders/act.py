@@ -45,6 +45,7 @@ _SEED = 20  # the same mixture each time
 
 def intruders(scene: Scene, report: Report, tell: Tell) -> None:
     """Play the act: one check for each promise, and one that all of them were put to the test."""
+    report.totals |= dict.fromkeys(_TOTALS)
     findings: list[Finding] = []
     late: list[Finding] = []
     devices: list[Device] = []
@@ -223,14 +224,12 @@ def _nothing_left(
     return f"{number} rows, certificates and tokens of {len(devices)} devices are as planned"
 
 
+# In the report whatever happens; attempts are the sum of the others.
+_OUTCOMES = tuple(outcome for outcome in Outcome if outcome is not Outcome.TOO_LATE)
+_TOTALS = ("attempts", *(outcome.value for outcome in _OUTCOMES))
+
+
 def _totals(findings: Sequence[Finding]) -> dict[str, Figure]:
     outcomes = Counter(finding.outcome for finding in findings)
     totals: dict[str, Figure] = {"attempts": len(findings)}
-    told = (
-        Outcome.TRUE_ACCEPT,
-        Outcome.TRUE_REJECT,
-        Outcome.FALSE_ACCEPT,
-        Outcome.FALSE_REJECT,
-        Outcome.WRONG_REASON,
-    )
-    return totals | {outcome.value: outcomes[outcome] for outcome in told}
+    return totals | {outcome.value: outcomes[outcome] for outcome in _OUTCOMES}
