@@ -180,6 +180,11 @@ def test_the_declaration_says_what_is_expected_and_no_secret(
     secret = [props.healthy.used_token, *props.healthy.tokens, *props.neighbour.tokens]
     assert not any(token in line for token in secret for line in declared)
     assert not any("authorization" in line or "key" in json.loads(line) for line in declared)
+    shown = [repr(attempts), repr(props.healthy.leaf), repr(props.healthy), repr(props.neighbour)]
+    assert not any(token in text for token in secret for text in shown)
+    encoded = [value for a in attempts for name, value in a.headers if name == "authorization"]
+    assert encoded
+    assert not any(header in text for header in encoded for text in shown)
     assert "b'" not in repr(props.healthy.leaf)
 
 

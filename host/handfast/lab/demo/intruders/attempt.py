@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Listener = Literal["api", "enrol"]
@@ -69,6 +69,7 @@ class Attempt:
     """One request over one connection of its own.
 
     Attributes:
+        headers: no text shows them: a token may be among them.
         by: whether an attacker's process makes it, or a simulated board.
         keeps: the name under which the TLS session is kept for a later attempt.
         resumes: the name of a kept session to resume.
@@ -81,7 +82,7 @@ class Attempt:
     path: str
     expected: Expected
     credential: Credential | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = b""
     keeps: str = ""
     resumes: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
@@ -40,8 +40,8 @@ class Device:
     leaf: Credential
     superseded: Credential
     idevid: Credential
-    used_token: str
-    tokens: Sequence[str]
+    used_token: str = field(repr=False)
+    tokens: Sequence[str] = field(repr=False)
     switched_at: float
 
     @property
