@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from handfast.errors import CheckFailed
-from handfast.lab.demo.intruders.attempt import Attempt, Expected, Tls
+from handfast.lab.demo.intruders.attempt import Answer, Attempt, Expected, Tls
 from handfast.lab.demo.intruders.client import Client
 from handfast.lab.demo.intruders.crew import AttackerProcess
 from support_server import mutual, serving
@@ -167,6 +167,38 @@ def test_closing_ends_an_attempt_that_is_waited_for(tmp_path: Path) -> None:
     assert is_gone(process.pid)
     with pytest.raises(CheckFailed, match="is gone"):
         process.make(CALL)
+
+
+def test_closing_lets_an_attempt_under_way_end_and_leaves_no_key(tmp_path: Path) -> None:
+    answers: list[Answer] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        attacker(tmp_path, listener.getsockname()[1]) as process,
+    ):
+        thread = threading.Thread(target=lambda: answers.append(process.make(CALL)))
+        thread.start()
+        listener.settimeout(20)
+        connection, _ = listener.accept()  # it is under way
+        closing = threading.Thread(target=process.close)
+        closing.start()
+        closing.join(0.2)
+        connection.close()
+        thread.join(20)
+        closing.join(20)
+    assert len(answers) == 1
+    assert is_gone(process.pid)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".log"]
+
+
+def test_what_a_killed_attacker_left_of_a_key_is_removed(tmp_path: Path) -> None:
+    process = attacker(tmp_path)
+    os.kill(process.pid, signal.SIGSTOP)
+    (scratch,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    (scratch / "key").touch()
+    process.close()
+    assert is_gone(process.pid)
+    assert not scratch.exists()
 
 
 def test_an_attacker_ends_when_who_started_it_is_killed(tmp_path: Path) -> None:

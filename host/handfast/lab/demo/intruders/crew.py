@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ from handfast.lab.parallel import in_parallel
 
 # Longer than the deadlines inside an attempt: who does not answer by then is stopped or gone.
 _ANSWER_S = 45.0
+# An attempt under way is ended in time, so that no key stays in a file: it is there for a moment.
+_END_S = 2.0
 
 
 class Attacker(Protocol):
@@ -53,13 +56,15 @@ class AttackerProcess:
         urls: of the gateway's listeners, by name.
         trust: the gateway's root (PEM).
         source: the loopback address that it calls from, its own.
-        folder: for its complaints and its short-lived files.
+        folder: for its complaints, and a folder that private keys pass through, gone in the end.
     """
 
     def __init__(self, urls: Mapping[str, str], trust: str, *, source: str, folder: Path) -> None:
         self._source = source
+        self._scratch = folder / f"attacker-{source}"
+        self._scratch.mkdir(mode=0o700)
         command = [sys.executable, "-m", "handfast.lab.demo.intruders.attacker"]
-        command += ["--source", source, "--scratch", str(folder)]
+        command += ["--source", source, "--scratch", str(self._scratch)]
         with (folder / f"attacker-{source}.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -72,6 +77,7 @@ class AttackerProcess:
             )
         self._received = b""
         self._at_work = threading.Lock()
+        self._writing = threading.Lock()
         self._write(json.dumps({"urls": dict(urls), "trust": trust}))
 
     @property
@@ -92,7 +98,8 @@ class AttackerProcess:
     def _write(self, line: str) -> None:
         # The process has read every line before: the pipe's buffer has room for this one.
         try:
-            os.write(_handle(self._process.stdin), line.encode() + b"\n")
+            with self._writing:
+                os.write(_handle(self._process.stdin), line.encode() + b"\n")
         except OSError:
             raise self._gone() from None
 
@@ -114,13 +121,17 @@ class AttackerProcess:
         return CheckFailed(f"the attacker at {self._source} is gone")
 
     def close(self) -> None:
-        """End the process; an attempt that another thread waits for fails."""
-        self._process.kill()
-        self._process.wait()
+        """Let the process end, or end it; an attempt that does not end in time fails."""
+        with self._writing:
+            _close(self._process.stdin)
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         with self._at_work:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            _close(self._process.stdout)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +143,11 @@ class AttackerProcess:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        pipe.close()
 
 
 def _handle(pipe: IO[bytes] | None) -> int:
