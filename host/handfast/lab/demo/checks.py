@@ -122,7 +122,7 @@ def intruder_is_refused(
     start = log.stat().st_size
     root = trust.public_bytes(Encoding.PEM).decode()
     stolen = pair("stolen", identity.certificate, identity.key)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=log.parent) as scratch:
         client = Client({"api": url}, root, source="127.0.0.1", scratch=Path(scratch))
         answer = client.make(Attempt("api", "GET", "/v1/ping", Expected(reason), stolen))
     expect(answer.status in (None, *_REFUSALS), f"it got in: {answer}")

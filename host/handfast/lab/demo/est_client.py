@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+from pathlib import Path
 
 import httpx
 from cryptography import x509
@@ -45,7 +46,7 @@ def enrol_new(scene: Scene, device_id: str) -> Identity:
 
 
 def _ask(scene: Scene, request: bytes, *, auth: tuple[str, str]) -> httpx.Response:
-    context = client_context(scene.certificates()["root"])
+    context = client_context(scene.certificates()["root"], scratch=scene.folder)
     try:
         with httpx.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as client:
             return client.post(
@@ -64,11 +65,19 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def client_context(trust: x509.Certificate, identity: Identity | None = None) -> ssl.SSLContext:
-    """Return a TLS client's settings: what it trusts, and who it is."""
+def client_context(
+    trust: x509.Certificate, identity: Identity | None = None, *, scratch: Path
+) -> ssl.SSLContext:
+    """Return a TLS client's settings: what it trusts, and who it is.
+
+    Args:
+        trust: the root.
+        identity: what it shows; nothing by default.
+        scratch: the folder that its key passes through, see :func:`load_pair`.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=trust.public_bytes(Encoding.DER))
     if identity is not None:
         key = identity.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        load_pair(context, identity.certificate.public_bytes(Encoding.DER), key)
+        load_pair(context, identity.certificate.public_bytes(Encoding.DER), key, scratch=scratch)
     return context

@@ -9,17 +9,15 @@ import tempfile
 from pathlib import Path
 
 
-def load_pair(
-    context: ssl.SSLContext, certificate: bytes, key: bytes, *, scratch: Path | None = None
-) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes, *, scratch: Path) -> None:
     """Have a client present a certificate (DER) with a key (PKCS#8 in DER), a pair or not.
 
     Args:
         context: of the client.
         certificate: sent alone.
         key: not looked at before OpenSSL does.
-        scratch: the folder that the key passes through, since ``ssl`` reads files only; the
-            system's own by default.
+        scratch: the folder that the key passes through, since ``ssl`` reads files only: one of the
+            demo's, never the system's, where it could stay for ever.
     """
     handle, name = tempfile.mkstemp(dir=scratch)  # 0600
     try:

@@ -78,7 +78,7 @@ def _revoke_one(scene: Scene, name: str) -> _Revoked:
 
 def _try_to_revoke(scene: Scene, name: str) -> _Revoked:
     identity = enrol_new(scene, name)
-    context = client_context(scene.certificates()["root"], identity)
+    context = client_context(scene.certificates()["root"], identity, scratch=scene.folder)
     url = scene.gateway.urls["api"]
     with _Connection(url, context) as idle, _Connection(url, context) as busy:
         expect(idle.ping() == http.client.OK, f"{name} was not let in")
