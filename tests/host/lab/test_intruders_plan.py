@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from handfast.errors import CheckFailed
 from handfast.lab.demo.intruders.act import until_judged
 from handfast.lab.demo.intruders.attempt import Answer, Attempt, Expected, Names
-from handfast.lab.demo.intruders.cast import Device
+from handfast.lab.demo.intruders.devices import Device
 from handfast.lab.demo.intruders.forge import (
     Forger,
     csr,
@@ -30,8 +30,8 @@ from handfast.lab.demo.intruders.forge import (
 )
 from handfast.lab.demo.intruders.judge import Finding, Outcome
 from handfast.lab.demo.intruders.kinds import KINDS
-from handfast.lab.demo.intruders.moves import Props
 from handfast.lab.demo.intruders.plan import make_plan, next_numbers
+from handfast.lab.demo.intruders.requests import Material
 from handfast.pki.authorities import load_authority
 from handfast.pki.csr import CsrError, parse_csr
 from support_pki import PASSPHRASE, TRUST_DOMAIN, make_state
@@ -46,7 +46,7 @@ def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
 
 
 @pytest.fixture(scope="module")
-def props(forger: Forger) -> Props:
+def material(forger: Forger) -> Material:
     held = pki().device
 
     def device(name: str) -> Device:
@@ -59,13 +59,13 @@ def props(forger: Forger) -> Props:
 
     roles = ("healthy", "neighbour", "overdue", "revoked", "suspended")
     devices = {role: device(role) for role in roles}
-    return Props(**devices, forged=forger.forge("healthy", devices["healthy"].leaf))
+    return Material(**devices, forged=forger.forge("healthy", devices["healthy"].leaf))
 
 
 @pytest.fixture(scope="module")
-def attempts(props: Props) -> list[Attempt]:
+def attempts(material: Material) -> list[Attempt]:
     numbers = next_numbers({}, wanted=21, most=7)
-    return list(make_plan(numbers, props, Random(1), first=100).attempts)  # noqa: S311
+    return list(make_plan(numbers, material, Random(1), first=100).attempts)  # noqa: S311
 
 
 # How many
@@ -172,20 +172,25 @@ def test_an_order_says_what_to_send_and_nothing_of_what_is_expected(
 
 
 def test_the_declaration_says_what_is_expected_and_no_secret(
-    attempts: list[Attempt], props: Props
+    attempts: list[Attempt], material: Material
 ) -> None:
     declared = [attempt.declaration() for attempt in attempts]
     reasons = {json.loads(line)["expected"] for line in declared}
     assert {"accept", "device-revoked", "certificate-expired", "token-used"} <= reasons
-    secret = [props.healthy.used_token, *props.healthy.tokens, *props.neighbour.tokens]
+    secret = [material.healthy.used_token, *material.healthy.tokens, *material.neighbour.tokens]
     assert not any(token in line for token in secret for line in declared)
     assert not any("authorization" in line or "key" in json.loads(line) for line in declared)
-    shown = [repr(attempts), repr(props.healthy.leaf), repr(props.healthy), repr(props.neighbour)]
+    shown = [
+        repr(attempts),
+        repr(material.healthy.leaf),
+        repr(material.healthy),
+        repr(material.neighbour),
+    ]
     assert not any(token in text for token in secret for text in shown)
     encoded = [value for a in attempts for name, value in a.headers if name == "authorization"]
     assert encoded
     assert not any(header in text for header in encoded for text in shown)
-    assert "b'" not in repr(props.healthy.leaf)
+    assert "b'" not in repr(material.healthy.leaf)
 
 
 def test_an_answer_survives_the_pipe() -> None:
@@ -224,9 +229,9 @@ def test_a_key_is_passed_off_as_another_to_openssl_alone(tmp_path: Path) -> None
         load_der_private_key(key, None)
 
 
-def test_forgeries_of_an_impostor_carry_the_genuine_names(props: Props) -> None:
+def test_forgeries_of_an_impostor_carry_the_genuine_names(material: Material) -> None:
     genuine, fake = (
-        x509.load_der_x509_certificate(props.forged[what][0].certificate)
+        x509.load_der_x509_certificate(material.forged[what][0].certificate)
         for what in ("unissued leaf", "impostor's leaf")
     )
     assert (genuine.subject, genuine.issuer) == (fake.subject, fake.issuer)

@@ -11,10 +11,10 @@ import pytest
 
 from handfast.gateway.rows import spki_sha256
 from handfast.lab.demo.intruders.attempt import Attempt, Expected
-from handfast.lab.demo.intruders.cast import Device, basic
+from handfast.lab.demo.intruders.devices import Device, basic
 from handfast.lab.demo.intruders.forge import pair
 from handfast.lab.demo.intruders.judge import Finding, Outcome
-from handfast.lab.demo.intruders.moves import (
+from handfast.lab.demo.intruders.requests import (
     OWN_PATHS,
     api_call,
     enrolment,

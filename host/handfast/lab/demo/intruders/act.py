@@ -12,16 +12,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.admin_client import AdminClient
 from handfast.lab.demo.checks import all_telemetry, expect
+from handfast.lab.demo.intruders.attackers import Attacker, AttackerProcess, attack
 from handfast.lab.demo.intruders.board import BoardAttacker
-from handfast.lab.demo.intruders.cast import Device, Enroller
 from handfast.lab.demo.intruders.client import Client
-from handfast.lab.demo.intruders.crew import Attacker, AttackerProcess, attack
+from handfast.lab.demo.intruders.devices import Device, Enroller
 from handfast.lab.demo.intruders.forge import Forger
 from handfast.lab.demo.intruders.judge import Finding, Outcome, judge
 from handfast.lab.demo.intruders.kinds import KINDS
 from handfast.lab.demo.intruders.log import GatewayLog
-from handfast.lab.demo.intruders.moves import Props
 from handfast.lab.demo.intruders.plan import make_plan, next_numbers
+from handfast.lab.demo.intruders.requests import Material
 from handfast.lab.demo.intruders.trace import Complaint, stored_trace, trace_complaints
 from handfast.lab.demo.report import Figure, Report
 from handfast.lab.demo.scene import Scene, Tell
@@ -53,9 +53,9 @@ def intruders(scene: Scene, report: Report, tell: Tell) -> None:
         report.check("intruders: at least 1,000 attempts, good calls among them") as seen,
         ExitStack() as stack,
     ):
-        siege = _Siege(scene, stack)
-        devices = siege.devices
-        for wave in until_judged(siege.wave):
+        waves = _Waves(scene, stack)
+        devices = waves.devices
+        for wave in until_judged(waves.make):
             findings += [finding for finding in wave if finding.counts]
             late += [finding for finding in wave if not finding.counts]
             tell(f"{len(findings)} attempts")
@@ -99,7 +99,7 @@ def until_judged(
         yield findings
 
 
-class _Siege:
+class _Waves:
     """Wave after wave against one gateway; what it starts ends with ``stack`` and the scene."""
 
     def __init__(self, scene: Scene, stack: ExitStack) -> None:
@@ -140,24 +140,24 @@ class _Siege:
         urls = self._scene.gateway.urls
         return Client(urls, self._trust, source="127.0.0.1", scratch=self._folder)
 
-    def wave(self, numbers: Mapping[str, int]) -> list[Finding]:
-        """Enrol devices, plan so many attempts of each kind, make them, and judge them."""
+    def make(self, numbers: Mapping[str, int]) -> list[Finding]:
+        """Make a wave: enrol devices, plan so many attempts of each kind, make them, judge them."""
         self._wave += 1
-        props = self._new_props()
-        plan = make_plan(numbers, props, self._random, first=self._number)
+        material = self._new_material()
+        plan = make_plan(numbers, material, self._random, first=self._number)
         self._number += len(plan.attempts)
         declared = "\n".join(attempt.declaration() for attempt in plan.attempts)
         (self._folder / f"plan-{self._wave}.jsonl").write_text(declared + "\n")
         answers = attack(self._processes, self._board, plan.before)
-        self._scene.admin.revoke(props.revoked.device_id)
-        self._scene.admin.suspend(props.suspended.device_id)
+        self._scene.admin.revoke(material.revoked.device_id)
+        self._scene.admin.suspend(material.suspended.device_id)
         answers |= attack(self._processes, self._board, plan.after)
         made = {(a.listener, answers[a.number].peer) for a in plan.attempts} - _NOWHERE
         lines = self._log.wait_for(made, self._scene.pause)
-        self.devices += props.devices
+        self.devices += material.devices
         return judge(plan.attempts, answers, lines)
 
-    def _new_props(self) -> Props:
+    def _new_material(self) -> Material:
         """Enrol a wave's devices and wait until the overlap of one of them is over."""
         overdue = self._enrol("overdue")
         roles = ("healthy", "neighbour", "revoked", "suspended")
@@ -166,7 +166,7 @@ class _Siege:
         forged = self._forger.forge(healthy.device_id, healthy.leaf)
         over = overdue.switched_at + self._scene.overlap_s + _AFTER_OVERLAP_S
         self._scene.pause(max(0.0, over - time.time()))
-        return Props(**devices, overdue=overdue, forged=forged)
+        return Material(**devices, overdue=overdue, forged=forged)
 
     def _enrol(self, role: str) -> Device:
         return self._enroller.enrol(f"intruders-{role}-{self._wave}", tokens=_SPARE_TOKENS)

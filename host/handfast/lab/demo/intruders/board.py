@@ -53,7 +53,7 @@ class BoardAttacker:
         self._link.exec(_SCRIPT)
 
     def make(self, attempt: Attempt) -> Answer:
-        """See :class:`handfast.lab.demo.intruders.crew.Attacker`.
+        """See :class:`handfast.lab.demo.intruders.attackers.Attacker`.
 
         Raises:
             BoardProblem: the board does not answer.

@@ -15,13 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.lab.demo.intruders.attempt import Attempt, Credential, Expected
-from handfast.lab.demo.intruders.cast import EST, Device, basic
+from handfast.lab.demo.intruders.devices import EST, Device, basic
 from handfast.lab.demo.intruders.forge import csr, tampered, weak_key
-from handfast.lab.demo.intruders.moves import (
+from handfast.lab.demo.intruders.requests import (
     OWN_PATHS,
     Headers,
     Kind,
-    Props,
+    Material,
     api_call,
     by_any_way,
     by_turns,
@@ -34,12 +34,12 @@ from handfast.lab.demo.intruders.moves import (
 # Good calls
 
 
-def _anonymous(_props: Props, n: int) -> Attempt:
+def _anonymous(_material: Material, n: int) -> Attempt:
     return Attempt("enrol", "GET", EST + by_turns(("cacerts", "csrattrs"), n), Expected())
 
 
-def _keep_session(props: Props, n: int) -> Attempt:
-    device = props.revoked
+def _keep_session(material: Material, n: int) -> Attempt:
+    device = material.revoked
     name = _session(device, n)
     return Attempt("api", "GET", "/v1/ping", served_as(device), device.leaf, keeps=name)
 
@@ -78,19 +78,19 @@ _GOOD_CALLS = [
 def _forged(promise: str, which: str, at_api: str, at_est: str) -> list[Kind]:
     """Return a forgery at the API and at EST, each with the reason there."""
 
-    def api(props: Props, n: int) -> Attempt:
-        return api_call(props.healthy, n, Expected(at_api), by_turns(props.forged[which], n))
+    def api(material: Material, n: int) -> Attempt:
+        return api_call(material.healthy, n, Expected(at_api), by_turns(material.forged[which], n))
 
-    def est(props: Props, n: int) -> Attempt:
-        return re_enrolment(props.healthy, Expected(at_est), by_turns(props.forged[which], n))
+    def est(material: Material, n: int) -> Attempt:
+        return re_enrolment(material.healthy, Expected(at_est), by_turns(material.forged[which], n))
 
     return [Kind(promise, f"{which}, at the API", api), Kind(promise, f"{which}, at EST", est)]
 
 
-def _by_board(props: Props, n: int) -> Attempt:
-    pair = by_turns(props.forged["for a board"], n)
+def _by_board(material: Material, n: int) -> Attempt:
+    pair = by_turns(material.forged["for a board"], n)
     expected = Expected("bad-proof-of-possession")
-    return replace(api_call(props.healthy, n, expected, pair), by="board")
+    return replace(api_call(material.healthy, n, expected, pair), by="board")
 
 
 _NONE = "no certificate"
@@ -119,12 +119,12 @@ _FORGERIES = [
 # What a thief of a device has
 
 
-def _stolen(promise: str, slug: str, whose: Callable[[Props], Device]) -> list[Kind]:
+def _stolen(promise: str, slug: str, whose: Callable[[Material], Device]) -> list[Kind]:
     """Return every credential of a device that is out of favour, at the API and at EST."""
     refused = Expected(slug)
 
-    def token(props: Props) -> tuple[tuple[str, str]]:
-        return (basic(whose(props).device_id, whose(props).tokens[0]),)
+    def token(material: Material) -> tuple[tuple[str, str]]:
+        return (basic(whose(material).device_id, whose(material).tokens[0]),)
 
     return [
         Kind(
@@ -157,8 +157,8 @@ def _stolen(promise: str, slug: str, whose: Callable[[Props], Device]) -> list[K
     ]
 
 
-def _resume_session(props: Props, n: int) -> Attempt:
-    device = props.revoked
+def _resume_session(material: Material, n: int) -> Attempt:
+    device = material.revoked
     refused = Expected("device-revoked")
     return replace(api_call(device, n, refused, device.leaf), resumes=_session(device, n))
 
@@ -204,31 +204,31 @@ _THEFTS = [
 # A device that wants to be another
 
 
-def _onto_its_path(props: Props, n: int, headers: Headers = ()) -> Attempt:
+def _onto_its_path(material: Material, n: int, headers: Headers = ()) -> Attempt:
     expected = Expected("not-your-path")
-    leaf = props.healthy.leaf
-    return api_call(props.neighbour, n, expected, leaf, headers=headers, paths=OWN_PATHS)
+    leaf = material.healthy.leaf
+    return api_call(material.neighbour, n, expected, leaf, headers=headers, paths=OWN_PATHS)
 
 
-def _token_with_another_key(props: Props, _n: int) -> Attempt:
-    device = props.healthy
+def _token_with_another_key(material: Material, _n: int) -> Attempt:
+    device = material.healthy
     token = basic(device.device_id, device.used_token)
     return enrolment(device, Expected("token-used"), headers=(token,))
 
 
-def _token_of_another(props: Props, _n: int) -> Attempt:
+def _token_of_another(material: Material, _n: int) -> Attempt:
     """The neighbour's token, under one's own name."""
-    token = basic(props.healthy.device_id, props.neighbour.tokens[0])
-    return enrolment(props.healthy, Expected("token-unknown"), headers=(token,))
+    token = basic(material.healthy.device_id, material.neighbour.tokens[0])
+    return enrolment(material.healthy, Expected("token-unknown"), headers=(token,))
 
 
-def _token_over(certificate: Callable[[Device], Credential]) -> Callable[[Props, int], Attempt]:
+def _token_over(certificate: Callable[[Device], Credential]) -> Callable[[Material, int], Attempt]:
     """The neighbour's token under its name, from who proves to be somebody else."""
 
-    def make(props: Props, _n: int) -> Attempt:
-        other = props.neighbour
+    def make(material: Material, _n: int) -> Attempt:
+        other = material.neighbour
         token = basic(other.device_id, other.tokens[0])
-        own = certificate(props.healthy)
+        own = certificate(material.healthy)
         return enrolment(other, Expected("not-your-path"), own, headers=(token,))
 
     return make
@@ -266,25 +266,25 @@ def _refused(device: Device, n: int, request: bytes, slug: str) -> Attempt:
     return by_any_way(device, n, request, Expected(slug), device.tokens[_REFUSED_TOKENS])
 
 
-def _tampered_csr(props: Props, n: int) -> Attempt:
-    request = tampered(csr(props.healthy.device_id), n)
-    return _refused(props.healthy, n // 3, request, "csr-signature")
+def _tampered_csr(material: Material, n: int) -> Attempt:
+    request = tampered(csr(material.healthy.device_id), n)
+    return _refused(material.healthy, n // 3, request, "csr-signature")
 
 
-def _weak_csr(props: Props, n: int) -> Attempt:
-    request = csr(props.healthy.device_id, key=weak_key(n // 2))
-    return _refused(props.healthy, n, request, "csr-weak-key")
+def _weak_csr(material: Material, n: int) -> Attempt:
+    request = csr(material.healthy.device_id, key=weak_key(n // 2))
+    return _refused(material.healthy, n, request, "csr-weak-key")
 
 
-def _foreign_subject(props: Props, n: int) -> Attempt:
-    device = props.healthy
-    request = csr(by_turns(("root", "Handfast device CA", props.neighbour.device_id), n))
+def _foreign_subject(material: Material, n: int) -> Attempt:
+    device = material.healthy
+    request = csr(by_turns(("root", "Handfast device CA", material.neighbour.device_id), n))
     return by_any_way(device, n, request, gets_its_names(device), device.tokens[_SUBJECT_TOKENS])
 
 
-def _foreign_san(props: Props, n: int) -> Attempt:
-    device = props.healthy
-    request = csr(device.device_id, uri=by_turns((props.neighbour.uri, "spiffe://x/admin"), n))
+def _foreign_san(material: Material, n: int) -> Attempt:
+    device = material.healthy
+    request = csr(device.device_id, uri=by_turns((material.neighbour.uri, "spiffe://x/admin"), n))
     return by_any_way(device, n, request, gets_its_names(device), device.tokens[_SAN_TOKENS])
 
 

@@ -8,7 +8,7 @@ from random import Random
 
 from handfast.lab.demo.intruders.attempt import Attempt, Tls
 from handfast.lab.demo.intruders.kinds import KINDS
-from handfast.lab.demo.intruders.moves import Kind, Props, with_row
+from handfast.lab.demo.intruders.requests import Kind, Material, with_row
 
 _VERSIONS: tuple[Tls, ...] = ("1.2", "1.3")
 
@@ -41,12 +41,14 @@ def next_numbers(judged: Mapping[str, int], *, wanted: int, most: int) -> dict[s
     return {title: number for title, number in numbers.items() if number > 0}
 
 
-def make_plan(numbers: Mapping[str, int], props: Props, random: Random, *, first: int) -> Plan:
+def make_plan(
+    numbers: Mapping[str, int], material: Material, random: Random, *, first: int
+) -> Plan:
     """Put a wave together.
 
     Args:
         numbers: how many attempts of each kind, by title.
-        props: what they are made of.
+        material: what they are made of.
         random: mixes them.
         first: the first attempt's number; the others count on.
     """
@@ -54,7 +56,7 @@ def make_plan(numbers: Mapping[str, int], props: Props, random: Random, *, first
     after: list[Attempt] = []
     for kind in KINDS:
         for n in range(numbers.get(kind.title, 0)):
-            attempt = _numbered(kind, kind.make(props, n), n, first + len(before) + len(after))
+            attempt = _numbered(kind, kind.make(material, n), n, first + len(before) + len(after))
             (before if kind.before else after).append(attempt)
     random.shuffle(before)
     random.shuffle(after)

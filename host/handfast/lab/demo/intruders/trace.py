@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from handfast.lab.demo.intruders.attempt import Attempt, Credential
-from handfast.lab.demo.intruders.cast import Device, token_in
+from handfast.lab.demo.intruders.devices import Device, token_in
 from handfast.lab.demo.intruders.judge import Finding, Outcome
-from handfast.lab.demo.intruders.moves import BOOT_ID, TELEMETRY
+from handfast.lab.demo.intruders.requests import BOOT_ID, TELEMETRY
 
 # One stored thing of a device: what it is, and which one.
 Fact = tuple[str, str]

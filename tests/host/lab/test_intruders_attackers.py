@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from handfast.errors import CheckFailed
+from handfast.lab.demo.intruders.attackers import AttackerProcess
 from handfast.lab.demo.intruders.attempt import Answer, Attempt, Expected, Tls
 from handfast.lab.demo.intruders.client import Client
-from handfast.lab.demo.intruders.crew import AttackerProcess
 from support_server import mutual, serving
 from support_server_pki import pem, pki
 
@@ -28,7 +28,7 @@ CALL = Attempt("api", "GET", "/", Expected(), number=5)
 STARTER = """
 import sys, time
 from pathlib import Path
-from handfast.lab.demo.intruders.crew import AttackerProcess
+from handfast.lab.demo.intruders.attackers import AttackerProcess
 attacker = AttackerProcess({}, "", source="127.0.0.1", folder=Path(sys.argv[1]))
 print(attacker.pid, flush=True)
 time.sleep(600)
@@ -140,7 +140,7 @@ def test_an_attacker_that_is_gone_fails_the_check(tmp_path: Path) -> None:
 def test_an_attacker_that_hangs_fails_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handfast.lab.demo.intruders.crew._ANSWER_S", 0.1)
+    monkeypatch.setattr("handfast.lab.demo.intruders.attackers._ANSWER_S", 0.1)
     with attacker(tmp_path) as process:
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(CheckFailed, match="does not answer"):

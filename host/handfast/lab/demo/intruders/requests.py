@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from handfast.lab.demo.intruders.attempt import Attempt, Credential, Expected
-from handfast.lab.demo.intruders.cast import Device, basic, est_request
+from handfast.lab.demo.intruders.devices import Device, basic, est_request
 from handfast.lab.demo.intruders.forge import Forgeries, csr
 
 Item = TypeVar("Item")
@@ -21,7 +21,7 @@ OWN_PATHS = slice(2, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Props:
+class Material:
     """What a wave of attempts is made of; every device is one of its own.
 
     Attributes:
@@ -60,7 +60,7 @@ class Kind:
 
     promise: str
     name: str
-    make: Callable[[Props, int], Attempt]
+    make: Callable[[Material, int], Attempt]
     before: bool = False
     needs: Kind | None = None
 
