@@ -89,12 +89,9 @@ def test_a_firmware_that_leaves_half_written_files_is_found_out(
 def test_a_gateway_that_forgets_reports_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prune = "inserted % _PRUNE_EVERY == 0:\n        _prune_telemetry(tx, device_id)\n"
-    forget = (
-        "inserted % 5 == 0:\n"
-        "        tx.connection.execute(delete(telemetry).where(telemetry.c.id == inserted - 1))\n"
-    )
-    break_gateway(tmp_path, monkeypatch, "gateway/devices.py", prune, forget)
+    keeps = "    if over > 0:\n"
+    forgets = "    if over > 3000 - MOST_BYTES:\n        over = 1 - _ROOM_BYTES\n"
+    break_gateway(tmp_path, monkeypatch, "gateway/telemetry.py", keeps, forgets)
     monkeypatch.setattr(act, "LEAST_CUTS", 8)
     with empty_stage(tmp_path) as scene:
         checks, _ = play(power_cuts, scene)

@@ -29,8 +29,8 @@ def test_open_connections_are_refused_at_once(tmp_path: Path) -> None:
     [
         (
             "gateway/admin.py",
-            "0 if state is DeviceState.ACTIVE else self._gateway.close_device(device_id)",
-            "0",
+            "closed = self._gateway.close_device(device_id)",
+            "closed = 0",
             "idle connection is still open",
         ),
         (
@@ -41,11 +41,11 @@ def test_open_connections_are_refused_at_once(tmp_path: Path) -> None:
         ),
         (
             "gateway/admin.py",
-            "        await self._registry.write(change)\n        closed = 0 if state is "
-            "DeviceState.ACTIVE else self._gateway.close_device(device_id)\n",
-            "        import asyncio\n        closed, loop = 0, asyncio.get_running_loop()\n"
-            "        late = lambda: loop.create_task(self._registry.write(change))\n"
-            "        loop.call_later(0.3, late)\n",
+            "        storing = self._registry.stop_device(device_id, state)\n"
+            "        closed = self._gateway.close_device(device_id)\n",
+            "        import asyncio\n        closed, storing = 0, asyncio.sleep(0)\n"
+            "        loop = asyncio.get_running_loop()\n"
+            "        loop.call_later(0.3, self._registry.stop_device, device_id, state)\n",
             "times after revoke had returned",
         ),
     ],
