@@ -119,7 +119,7 @@ def test_openssl_hears_good_and_verifies_the_answer_up_to_the_root(
     assert "WARNING" not in said  # that a nonce is missing from the answer
 
 
-@pytest.mark.parametrize("ca", ["device", "factory", "server"])
+@pytest.mark.parametrize("ca", ["device", "factory", "server", "admin"])
 def test_openssl_hears_unknown_of_a_serial_number_never_issued(openssl: OpenSsl, ca: str) -> None:
     said = openssl.ocsp(ca, "-sha256", "-serial", SERIAL)
     assert VERIFIED in said
@@ -165,8 +165,8 @@ def test_openssl_may_not_ask_about_several_certificates_at_once(openssl: OpenSsl
     assert "Responder Error: malformedrequest (1)" in said
 
 
-def test_openssl_is_told_that_the_admin_ca_is_not_answered_for(openssl: OpenSsl) -> None:
-    said = openssl.ocsp("admin", "-serial", SERIAL)
+def test_openssl_is_told_that_the_root_is_not_answered_for(openssl: OpenSsl) -> None:
+    said = openssl.ocsp("root", "-serial", SERIAL)
     assert "Responder Error: unauthorized (6)" in said
 
 

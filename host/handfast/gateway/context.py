@@ -39,7 +39,7 @@ class Gateway:
     """One running gateway.
 
     Attributes:
-        authorities: issuing CAs by name, with their keys: device, factory, server.
+        authorities: issuing CAs by name, with their keys; admin's may be kept elsewhere.
         certificates: every CA's certificate by name.
         overlap_s: how long a superseded leaf stays good.
         device_lifetime_s: life of an operational leaf.

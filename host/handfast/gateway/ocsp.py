@@ -1,7 +1,8 @@
 """Who is revoked, one certificate at a time: OCSP over HTTP (RFC 6960 appendix A.1).
 
-Answered for the CAs whose keys the gateway has loaded: device, factory and server. The admin CA's
-key is not among them, so about its certificates the answer is ``unauthorized``.
+Answered for the issuing CAs: device, factory, server and admin. An administrator's certificate is
+issued without the gateway (``ca issue-admin``), so the answer about it is ``unknown``. Where the
+admin CA's key is kept off this machine it is ``unauthorized``, as it is for the root.
 """
 
 from __future__ import annotations

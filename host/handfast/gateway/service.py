@@ -23,8 +23,13 @@ from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
 from handfast.gateway.registry import Registry
 from handfast.gateway.reserve import Reserve
 from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
-from handfast.pki.authorities import load_authority, load_certificates, load_trust_domain
-from handfast.pki.profiles import ISSUING_LIFETIME
+from handfast.pki.authorities import (
+    Authority,
+    load_authority,
+    load_certificates,
+    load_trust_domain,
+)
+from handfast.pki.profiles import ISSUING, ISSUING_LIFETIME
 from handfast.state import StateDir
 
 # No device's leaf outlives the CA that issues it.
@@ -32,7 +37,8 @@ MAX_DEVICE_LIFETIME_S = int(ISSUING_LIFETIME.total_seconds())
 _STOP_GRACE_S = 5.0
 _LAST_SEEN_EVERY_S = 5.0
 _FORGET_EVERY_S = 60.0
-_ISSUING = ("device", "factory", "server")
+# The gateway issues nothing from it; it signs its list and its responder's certificate.
+_MAY_BE_ELSEWHERE = "admin"
 
 _Plans = dict[str, tuple[int, ContextPlan | None]]
 
@@ -96,7 +102,7 @@ async def serve(
     state = settings.state
     async with AsyncExitStack() as stack:
         certificates = load_certificates(state)
-        authorities = {name: load_authority(state, name, passphrase) for name in _ISSUING}
+        authorities = _load_authorities(state, passphrase)
         state.create_gateway()
         stack.enter_context(_only_gateway(state))
         state.gateway_ready.unlink(missing_ok=True)  # a killed gateway's
@@ -104,6 +110,8 @@ async def serve(
             log = open_log(state.gateway_log)
         stack.callback(close_log, log)
         _warn_of_root_key(state, log)
+        if _MAY_BE_ELSEWHERE not in authorities:
+            log.warning("ca_not_answered_for", ca=_MAY_BE_ELSEWHERE, reason="its key is not here")
         reserve = Reserve(state.registry_reserve)
         registry = await Registry.open(state.registry, clock=clock, reserve=reserve, log=log)
         stack.push_async_callback(registry.close)
@@ -192,6 +200,14 @@ def _url(settings: GatewaySettings, listener: Listener, plans: _Plans) -> str:
     scheme = "https" if plans[listener.name][1] else "http"
     name = settings.names[0]
     return f"{scheme}://{f'[{name}]' if ':' in name else name}:{listener.port}"
+
+
+def _load_authorities(state: StateDir, passphrase: bytes) -> dict[str, Authority]:
+    """Return the issuing CAs, but for the admin CA where its key is kept off this machine."""
+    names = [profile.name for profile in ISSUING]
+    if not state.ca_key(_MAY_BE_ELSEWHERE).exists():
+        names.remove(_MAY_BE_ELSEWHERE)
+    return {name: load_authority(state, name, passphrase) for name in names}
 
 
 def _warn_of_root_key(state: StateDir, log: Any) -> None:

@@ -2,8 +2,7 @@
 
 Each issuing CA whose key is at hand has a responder certificate directly below it; a request
 finds it by the CA's name hash and key hash, SHA-1 or SHA-256. Whoever asks about a certificate of
-another CA gets ``unauthorized``: that is the ``admin`` CA's lot at a gateway, which does not load
-its key.
+another CA gets ``unauthorized``.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ async def open_rig(
         logged.append({"level": method, **event})
         raise structlog.DropEvent
 
-    loaded = {name: authorities[name] for name in ("device", "factory", "server")}
+    loaded = {name: authorities[name] for name in ("device", "factory", "server", "admin")}
     log = structlog.wrap_logger(None, processors=[keep])
     async with open_registry(folder, clock, log=log) as registry:
         gateway = Gateway(

@@ -231,6 +231,20 @@ def test_a_gateway_says_when_the_roots_key_lies_beside_it(
     assert "root_key_not_offline" not in {line["event"] for line in gateway.log()}
 
 
+def test_the_admin_cas_key_may_be_kept_off_the_gateways_machine(
+    ca_folder: StateDir, tmp_path: Path
+) -> None:
+    gateway = own(ca_folder, tmp_path)
+    gateway.state.ca_key("admin").unlink()
+    with gateway:
+        assert gateway.ping(gateway.enrolled("still-served")).status_code == 200
+        url = gateway.urls["public"]
+        assert httpx.get(f"{url}/crl/admin.crl", trust_env=False).status_code == 404
+        assert httpx.get(f"{url}/crl/device.crl", trust_env=False).status_code == 200
+    line = gateway.logged(event="ca_not_answered_for")
+    assert (line["level"], line["ca"]) == ("warning", "admin")
+
+
 def test_a_killed_gateway_loses_nothing_and_starts_again(
     ca_folder: StateDir, tmp_path: Path
 ) -> None:

@@ -77,6 +77,16 @@ def test_a_revoked_device_is_on_the_next_list_and_a_suspended_one_is_on_hold(
     run(work)
 
 
+@pytest.mark.parametrize("name", ["device", "factory", "server", "admin"])
+def test_every_issuing_ca_signs_a_list(
+    run: Run, authorities: dict[str, Authority], name: str
+) -> None:
+    async def work(rig: Rig) -> None:
+        assert (await crl(rig, name)).is_signature_valid(authorities[name].key.public_key())
+
+    run(work)
+
+
 def test_the_list_is_not_signed_again_while_nothing_changed(run: Run) -> None:
     async def work(rig: Rig) -> None:
         first = await crl(rig)
