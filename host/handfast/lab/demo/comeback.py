@@ -17,11 +17,10 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 
 from handfast.boards.console import Event, Line, parse_event
-from handfast.boards.provision import provision
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import CheckFailed
 from handfast.lab.demo.checks import all_telemetry, expect, log_lines
-from handfast.lab.demo.fleet import TELEMETRY_INTERVAL_S, DemoBoard
+from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import identities_in_flash
 from handfast.lab.demo.scene import Scene
 
@@ -67,24 +66,22 @@ class Boot:
 
 
 def provision_and_switch_off(
-    scene: Scene, board: DemoBoard, *, change: Callable[[SerialLink], None] = lambda _: None
+    scene: Scene,
+    board: DemoBoard,
+    *,
+    config: Mapping[str, str | int] | None = None,
+    change: Callable[[SerialLink], None] = lambda _: None,
 ) -> None:
     """Give a new board all that it needs, a token too; its application has not run yet.
 
     Args:
         scene: where the board is.
         board: switched off, as it is again afterwards.
+        config: settings in place of those that the gateway gives.
         change: is done to the board over its REPL at the end.
     """
     with powered(board):
-        board.provisioned = provision(
-            board.board.serial_url,
-            gateway=scene.admin,
-            device_id=board.name,
-            telemetry_interval_s=TELEMETRY_INTERVAL_S,
-            start=False,
-            capture=board.capture,
-        )
+        board.provision(scene.admin, config=config)
         with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
             change(link)
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from handfast.boards.console import Console
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo.checks import expect
+from handfast.lab.demo.comeback import provision_and_switch_off
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.lab.demo.report import Report
@@ -154,9 +155,7 @@ def _provisioned(scene: Scene, name: str, *, config: Mapping[str, str] | None = 
     ``config`` replaces settings that the gateway gave it.
     """
     board = scene.board(name)
-    board.board.power_on()
-    board.provision(scene.admin, config=config)
-    board.board.power_off()
+    provision_and_switch_off(scene, board, config=config)
     return board
 
 

@@ -23,7 +23,7 @@ from handfast.lab.demo.keysearch import Identity
 from handfast.lab.demo.scene import Scene
 
 _TIMEOUT_S = 20.0
-_TOKEN_LIFETIME_S = 300
+TOKEN_LIFETIME_S = 600
 
 
 def enrol_new(scene: Scene, device_id: str) -> Identity:
@@ -34,7 +34,7 @@ def enrol_new(scene: Scene, device_id: str) -> Identity:
         Unreachable: it does not answer.
     """
     scene.admin.add_device(device_id)
-    token = scene.admin.create_token(device_id, lifetime_s=_TOKEN_LIFETIME_S)["token"]
+    token = scene.admin.create_token(device_id, lifetime_s=TOKEN_LIFETIME_S)["token"]
     key = ec.generate_private_key(ec.SECP256R1())
     answer = _ask(scene, certificate_request(key), auth=(device_id, token))
     if answer.status_code != httpx.codes.OK:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import ssl
 import threading
 import time
@@ -22,7 +21,7 @@ from handfast.lab.demo.keysearch import Identity
 from handfast.lab.demo.report import Report, spread
 from handfast.lab.demo.scene import Scene, Tell
 from handfast.lab.parallel import in_parallel
-from handfast.wire import PROBLEM_TYPE_PREFIX
+from handfast.lab.problem import slug_of
 
 _DEVICES = 24
 # More would measure how two cores are shared, and leaves of seconds would end meanwhile.
@@ -160,7 +159,7 @@ class _Connection:
         """
         self._http.request("GET", _PING)
         answer = self._http.getresponse()
-        self.slug = _problem(answer.read())
+        self.slug = slug_of(answer.read())
         return answer.status
 
     def is_closed(self) -> bool:
@@ -188,16 +187,6 @@ class _Connection:
         trace: TracebackType | None,
     ) -> None:
         self._http.close()
-
-
-def _problem(body: bytes) -> str:
-    """Return the stable name of a problem document (RFC 9457); "" for anything else."""
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return ""
-    kind = document.get("type") if isinstance(document, dict) else None
-    return kind.removeprefix(PROBLEM_TYPE_PREFIX) if isinstance(kind, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

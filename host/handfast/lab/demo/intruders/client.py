@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import socket
 import ssl
 import threading
@@ -22,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from handfast.errors import CheckFailed
 from handfast.lab.demo.intruders.attempt import Answer, Attempt, Credential, Names, Tls
 from handfast.lab.demo.key_pair import load_pair
-from handfast.wire import PROBLEM_TYPE_PREFIX
+from handfast.lab.problem import slug_of
 
 _TIMEOUT_S = 10.0
 _LARGEST_ANSWER = 64 * 1024
@@ -167,7 +166,7 @@ def answer_to(attempt: Attempt, met: Met) -> Answer:
         except (HTTPException, OSError):
             error = "what came is no HTTP answer"
     if status is not None and status >= HTTPStatus.BAD_REQUEST:
-        problem = _slug(body)
+        problem = slug_of(body) or "not a problem document"
     elif status is not None and attempt.path.endswith("enroll"):
         issued = _issued(body, attempt.body)
     error = error or ("" if status else "closed without an answer")
@@ -190,14 +189,6 @@ def _parsed(method: str, received: bytes) -> tuple[int, bytes]:
     response = HTTPResponse(_Received(received), method=method)  # type: ignore[arg-type]
     response.begin()
     return response.status, response.read()
-
-
-def _slug(body: bytes) -> str:
-    try:
-        kind = json.loads(body)["type"]
-    except (ValueError, KeyError, TypeError):
-        return "not a problem document"
-    return str(kind).removeprefix(PROBLEM_TYPE_PREFIX)
 
 
 def _issued(body: bytes, csr: bytes) -> Names:

@@ -11,12 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from handfast.admin_client import AdminClient
+from handfast.lab.demo.est_client import TOKEN_LIFETIME_S
 from handfast.lab.demo.intruders.attempt import Attempt, Credential, Expected, Names
 from handfast.lab.demo.intruders.client import Client
 from handfast.lab.demo.intruders.forge import csr, new_key, pair
 from handfast.pki.names import device_subject, device_uri
 
-_TOKEN_LIFETIME_S = 600
 EST = "/.well-known/est/"
 
 
@@ -124,7 +124,7 @@ class Enroller:
         )
 
     def _token(self, device_id: str) -> str:
-        token: str = self._admin.create_token(device_id, lifetime_s=_TOKEN_LIFETIME_S)["token"]
+        token: str = self._admin.create_token(device_id, lifetime_s=TOKEN_LIFETIME_S)["token"]
         return token
 
     def _new_leaf(
