@@ -122,7 +122,7 @@ def test_a_cut_resets_what_is_open_and_what_comes_until_it_is_mended(
         for end in (near, far):
             with pytest.raises(ConnectionResetError):
                 end.recv(1)
-    with dial(relay) as late, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), dial(relay) as late:
         late.recv(1)
     listener.settimeout(0.2)
     with pytest.raises(TimeoutError):  # nothing of it was seen behind the relay
@@ -141,7 +141,7 @@ def test_a_target_that_does_not_listen_is_a_reset() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # a closed port could be somebody else's by now
         with Relay(f"http://127.0.0.1:{held.getsockname()[1]}") as relay:
-            with dial(relay) as near, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), dial(relay) as near:
                 near.recv(1)
             assert relay.connections == 1
 
