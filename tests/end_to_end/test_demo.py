@@ -32,6 +32,7 @@ CHECKS = {
     "long absence: back by the IDevID",
     "intruders: at least 1,000 attempts, good calls among them",
     *(f"intruders: {kind.promise}" for kind in KINDS),
+    "intruders: a refused attempt leaves no trace",
     "clock: a board told 2099 recovers",
     "clock: a board told 1970 recovers",
     "clock: a board told its leaf's last second recovers",
