@@ -22,6 +22,17 @@ def put_seed(seed_base64):
     Store().put_seed(binascii.a2b_base64(seed_base64))
 
 
+def install(store, key_der, cert_der=b""):
+    """Write the factory identity: nobody else does, and the key that is there stays."""
+    from .errors import ConfigError
+    from .store import pack_identity
+
+    held = store.identity("idevid")
+    if held is not None and held.key_der != key_der:
+        raise ConfigError("the IDevID is read-only: provision this board to replace it")
+    store._write("idevid", pack_identity(key_der, cert_der))
+
+
 def idevid_csr():
     from .est import enrolment_request
     from .net import radio_on
@@ -31,7 +42,8 @@ def idevid_csr():
     identity = store.identity("idevid")
     if identity is None:
         radio_on()
-        key = store.fresh_key("idevid")
+        key = store.make_key("idevid")
+        install(store, key.to_der())
     else:
         key = identity.key(store.drbg())
     request = enrolment_request(key, store.config(), hardware_id())
@@ -51,4 +63,4 @@ def install_idevid(certificate_base64):
     if not issued.matches():
         raise Untrusted("the IDevID certificate is for another key: ask for the CSR again")
     if identity.cert_der != der:
-        store.write_identity("idevid", identity.key_der, der)
+        install(store, identity.key_der, der)

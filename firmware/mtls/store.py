@@ -22,6 +22,8 @@ _SEED_BYTES = const(32)
 _ENOENT = const(2)
 _ENOSPC = const(28)
 _TEMPORARY = ".new"
+# Stands beside the folder from the first moment of a decommissioning to its last.
+_TOMBSTONE = ".erase"
 
 
 def pack_identity(key_der, cert_der=b""):
@@ -137,6 +139,13 @@ class Store:
         self._config = None
         self._drbg = None
         self._chip = None
+        try:
+            os.stat(root + _TOMBSTONE)
+        except OSError as error:
+            if error.errno == _ENOENT:
+                return
+            raise StoreDamaged("cannot read " + root + _TOMBSTONE, error.errno)
+        self.decommission()  # what a power cut kept from ending
 
     # Files
 
@@ -235,6 +244,9 @@ class Store:
             raise ConfigError("no %s: provision this board" % self._path("anchor/tls-*.der"))
         return found
 
+    def has_anchor(self):
+        return any(name.startswith("tls-") for name in self._names("anchor"))
+
     def roots(self):
         """Return the roots (DER): for checks in Python, never for a TLS context."""
         return self._certificates("root-")
@@ -279,16 +291,24 @@ class Store:
         return None if parts is None else Identity(name, parts[0], parts[1], self.chip)
 
     def write_identity(self, name, key_der, cert_der=b""):
-        self._write(name if name == "idevid" else "slot-" + name, pack_identity(key_der, cert_der))
+        """Replace what slot "a" or "b" holds."""
+        if name not in ("a", "b"):
+            raise ConfigError("only the slots a and b are written, not " + name)
+        self._write("slot-" + name, pack_identity(key_der, cert_der))
         return Identity(name, key_der, cert_der, self.chip)
 
-    def fresh_key(self, name):
-        """Make an identity's next key, in the chip if it has a slot for it; on flash at return."""
+    def make_key(self, name):
+        """Make an identity's next key, in the chip if it has a slot for it; nothing is on flash."""
         key = self.chip().fresh_key(name) if self.config()["secure_element"] else None
         if key is None:
             from .keys import SoftwareKey
 
             key = SoftwareKey.generate(self.drbg())
+        return key
+
+    def fresh_key(self, name):
+        """Make the next key of slot "a" or "b"; it is on flash at return."""
+        key = self.make_key(name)
         self.write_identity(name, key.to_der())
         return key
 
@@ -336,3 +356,26 @@ class Store:
             except MTLSError:  # a damaged IDevID says nothing of the time
                 pass
         return found
+
+    # What the flash still holds: erase.py
+
+    def scrub(self):
+        """Erase from the flash what was replaced or removed: superseded keys, a used token.
+
+        Takes as long as the chip takes to erase its free blocks. Raises StoreDamaged if a key that
+        is in no file is readable all the same.
+        """
+        from .erase import scrub
+
+        scrub(self)
+
+    def decommission(self):
+        """Leave the fleet for good: identities, token, passwords and configuration are erased.
+
+        From its first write on nothing here is usable; cut short, it is finished when a Store is
+        next made. Reset the board afterwards, its RAM still holds a key. Raises as `scrub` does.
+        """
+        from .erase import decommission
+
+        self._config = self._drbg = None
+        decommission(self, self.root + _TOMBSTONE)

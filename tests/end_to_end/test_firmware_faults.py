@@ -81,7 +81,7 @@ def with_main(before: str) -> dict[str, bytes]:
     application = (firmware_dir() / "app/main.py").read_bytes()
     return {
         "/app.py": application,
-        "/main.py": f"{before}\nexec(open('/app.py').read())\n".encode(),
+        "/main.py": f"{before}\nimport app\napp.main()\n".encode(),
     }
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_pki import NOW, Plan
 from mtls.errors import ConfigError, FlashFull, SecureElementError, StoreDamaged
+from mtls.provision import install
 from mtls.store import Identity, Store, pack_identity
 
 
@@ -105,11 +106,12 @@ def test_every_certificate_of_ours_says_since_when_it_was_issued(store):
     issued = int((NOW - timedelta(hours=1)).timestamp())
     assert store.issued() == []
     store.write_identity("b", *pair())
-    store.write_identity("idevid", *pair())
+    key, leaf = pair()
+    install(store, key, leaf)
     assert store.issued() == [issued, issued]
-    store.write_identity("idevid", b"key", b"\x30\x03abc")
+    install(store, key, b"\x30\x03abc")
     assert store.issued() == [issued]
-    store.write_identity("idevid", b"key")
+    install(store, key)
     assert store.issued() == [issued]
 
 
@@ -139,6 +141,51 @@ def test_a_board_without_anchor_or_configuration_says_provision(store):
     for ask in (store.anchors, store.config):
         with pytest.raises(ConfigError, match="provision"):
             ask()
+
+
+def test_the_idevid_is_read_only_but_for_its_own_certificate(store):
+    install(store, b"key")
+    install(store, b"key", b"leaf")
+    for name in ("idevid", "c"):
+        with pytest.raises(ConfigError, match="only the slots"):
+            store.write_identity(name, b"other", b"leaf")
+    with pytest.raises(ConfigError, match="read-only"):
+        install(store, b"other", b"leaf")
+    kept = store.identity("idevid")
+    assert (kept.key_der, kept.cert_der) == (b"key", b"leaf")
+
+
+def test_a_damaged_idevid_is_absent_and_may_be_made_anew(store, tmp_path):
+    (tmp_path / "idevid").write_bytes(pack_identity(b"key", b"leaf")[:-1])
+    assert store.identity("idevid") is None
+    install(store, b"other")
+
+
+def test_a_decommissioned_store_holds_nothing_and_says_what_to_do(tmp_path):
+    store = Store(str(tmp_path / "mtls"))
+    (tmp_path / "mtls" / "anchor").mkdir(parents=True)
+    (tmp_path / "mtls" / "anchor" / "tls-0.der").write_bytes(b"anchor")
+    install(store, b"key", b"leaf")
+    store.write_identity("a", b"key", b"leaf")
+    store.drbg()
+    store.decommission()
+    assert list(tmp_path.iterdir()) == []
+    assert [store.identity(name) for name in ("a", "b", "idevid")] == [None] * 3
+    for ask in (store.config, store.anchors):
+        with pytest.raises(ConfigError, match="provision"):
+            ask()
+    with pytest.raises(StoreDamaged):
+        store.write_identity("a", b"key")
+
+
+def test_a_decommissioning_that_was_cut_short_is_finished_by_the_next_store(tmp_path):
+    root = tmp_path / "mtls"
+    root.mkdir()
+    (root / "slot-a").write_bytes(pack_identity(b"key", b"leaf"))
+    (tmp_path / "mtls.erase").touch()
+    assert Store(str(root)).identity("a") is None
+    assert not root.exists()
+    assert not (tmp_path / "mtls.erase").exists()
 
 
 def test_a_full_flash_changes_nothing_and_leaves_nothing_behind(store, tmp_path, monkeypatch):

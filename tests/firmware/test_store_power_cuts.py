@@ -2,16 +2,14 @@
 
 import ast
 import shutil
-import time
 from pathlib import Path
 
 import pytest
+from cut_power import boot, library
 
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
-from handfast.resources import firmware_dir
 
-_DEADLINE_S = 20.0
 _RENEW_AT, _LOOK_AT = 1_000_000_000, 2_000_000_000  # the clock says what a boot is for
 
 _MAIN = """
@@ -50,25 +48,6 @@ STEPS = [
 ]
 
 
-def library():
-    modules = ("__init__", "errors", "store")
-    files = {f"/lib/mtls/{m}.py": (firmware_dir() / f"mtls/{m}.py").read_bytes() for m in modules}
-    return {**files, "/boot.py": (firmware_dir() / "app/boot.py").read_bytes()}
-
-
-def console_until(board, link, wanted):
-    """Return what the board printed once it holds ``wanted``, or None if the power was cut."""
-    told = ""
-    deadline = time.monotonic() + _DEADLINE_S
-    while time.monotonic() < deadline:
-        told += link.read_console(0.02)
-        if wanted in told:
-            return told
-        if not board.is_running:
-            return None
-    raise AssertionError(f"the board printed {told!r}")
-
-
 @pytest.fixture
 def board(tmp_path):
     with SimulatedBoard(directory=tmp_path / "board") as board:
@@ -80,20 +59,12 @@ def prepared(board, tmp_path) -> Path:
     board.power_on()
     with SerialLink.open(board.serial_url) as link:
         link.exec("import os\nos.mkdir('/mtls')")
-        link.push(library())
+        link.push(library("__init__", "errors", "store"))
         link.soft_reset()
         link.exec(_PREPARE)
         link.push({"/main.py": _MAIN.encode()})
     board.power_off()
     return Path(shutil.copy(board.flash_image, tmp_path / "prepared.img"))
-
-
-def boot(board, rtc, cut_after=None):
-    with SerialLink.open(board.serial_url) as link:
-        board.power_on(rtc=rtc, cut_after=cut_after)
-        told = console_until(board, link, "DONE")
-    board.power_off()
-    return told
 
 
 def test_a_renewal_cut_anywhere_leaves_the_old_identity_or_the_new_one(board, prepared):

@@ -31,7 +31,7 @@ _MAY_IMPORT = {
 _LAYERS = (
     {"errors", "plan", "_p256_table"},
     {"p256", "der", "clock", "config"},
-    {"drbg", "pkcs7", "ntp"},
+    {"csrattrs", "drbg", "erase", "pkcs7", "ntp"},
     {"store", "keys", "x509", "tsp", "atecc"},
     {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem"},
     {"call", "upload", "ssl"},
@@ -39,6 +39,7 @@ _LAYERS = (
     {"client"},
     {"aio"},
     {"est", "timesync"},
+    {"anchors"},
     {"agent"},
     {"provision", "__init__"},
 )

@@ -40,6 +40,7 @@ _ANCHORS = "/mtls/anchor"
 _IDENTITY_FILES = ("/mtls/current", "/mtls/slot-a", "/mtls/slot-b", "/mtls/idevid")
 _SEED_BYTES = 32
 _KEY_TIMEOUT_S = 120.0  # a key and a CSR take an RP2040 a second; a busy emulator much longer
+_ERASE_TIMEOUT_S = 600.0  # 50 ms a sector, and some boards have 4096 of them
 _HARDWARE_ID_TAIL = 8
 _RESTART_S = 3.0  # of a board that something is wrong with already
 _LIVE = ("pending", "current", "superseded")
@@ -124,6 +125,7 @@ def provision(
     tell("connect to the board", 0)
     with closing(SerialLink.open(board_url, capture=capture)) as link, _runs_again(link, start):
         link.soft_reset()
+        _finish_decommissioning(link)
         facts = identify(link)
         _require_wifi(link, facts, networks)
         named = device_id or _name(facts)
@@ -178,6 +180,17 @@ def _runs_again(link: SerialLink, start: bool) -> Iterator[None]:
             with suppress(BoardProblem):
                 link.soft_reset(run_main=True, timeout_s=_RESTART_S)
         raise
+
+
+def _finish_decommissioning(link: SerialLink) -> None:
+    """End first what a power cut kept from ending: whatever is copied before would go with it."""
+    link.exec(
+        "import os as _o\n"
+        "if 'mtls.erase' in _o.listdir('/'):\n"
+        " from mtls.store import Store as _S\n _S()\n del _S\n"
+        "del _o",
+        _ERASE_TIMEOUT_S,
+    )
 
 
 # What it is called
