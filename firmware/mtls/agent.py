@@ -106,7 +106,8 @@ class Agent:
         self._note(failure)
         self.failures += 1
         left_s = self.not_after - now() if self.active else 0
-        return backoff_ms(self.failures, left_s, self._random_octet())
+        wait_ms = backoff_ms(self.failures, left_s, self._random_octet())
+        return max(wait_ms, failure.retry_after_s * 1000)
 
     def _random_octet(self):
         try:
@@ -142,6 +143,10 @@ class Agent:
         clock = self.clock
         if clock.source == "tsa" and not self._resync:
             return
+        if not self.store.has_anchor():
+            from .anchors import fetch_by_fingerprint
+
+            fetch_by_fingerprint(self.store, clock.floor(), self.timeout_ms)
         ends = [facts[1] for facts in self.store.slots().values() if facts]
         end = max(ends) if ends else None
         if not clock.believable:

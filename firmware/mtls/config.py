@@ -107,6 +107,7 @@ def parse_config(data):
     _text(config, "ntp_host", required=False)
     _int(config, "ntp_port", 123, 1, 65535)
     _text(config, "trust_domain", required=True)
+    _text(config, "root_sha256", required=False)
     _int(config, "telemetry_interval_s", 0, 0, 86400)  # 0: what the gateway says
     _networks(config)
     config.setdefault("secure_element", None)  # atecc.py checks it, on the boards that have one

@@ -3,7 +3,12 @@
 
 
 class MTLSError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    `retry_after_s`: the peer asked to be left alone for so long, 0 if it did not.
+    """
+
+    retry_after_s = 0
 
 
 class ClockNotSet(MTLSError):
@@ -22,6 +27,10 @@ class Refused(MTLSError):
         self.status = status
         self.type = type
         self.detail = detail
+
+
+class Pending(MTLSError):
+    """The EST server has not decided yet (202): ask again with the same key, after a while."""
 
 
 class Unreachable(MTLSError):

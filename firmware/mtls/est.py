@@ -8,7 +8,7 @@ from micropython import const
 
 from .errors import ProtocolError, Untrusted
 
-_PREFIX = "/.well-known/est/"
+PREFIX = "/.well-known/est/"
 _PKCS10 = "application/pkcs10"
 _PKCS7 = "application/pkcs7-mime"
 _SAN = "2.5.29.17"
@@ -40,31 +40,48 @@ def renewal_request(key, leaf):
     return csr(key, leaf.subject, bytes(san[1]) if san else None)
 
 
-def _certificates(response):
-    from .pkcs7 import certificates
-
+def content(response, expected):
+    """Return the DER that a response holds in base64."""
     content_type = response.headers.get("content-type", "")
-    if content_type.split(";")[0].strip().lower() != _PKCS7:
+    if content_type.split(";")[0].strip().lower() != expected:
         raise ProtocolError("the EST server answered with %s" % (content_type or "no type"))
     try:
-        der = binascii.a2b_base64(response.content)
+        return binascii.a2b_base64(response.content)
     except ValueError:
         raise ProtocolError("the EST server's answer is not base64")
-    return certificates(der)
 
 
-def check_leaf(der, key, now):
-    """Return the parsed certificate if it is for our key and its life is sane."""
-    from .x509 import Certificate
+def certificates(response):
+    """Return the certificates (DER) of a certs-only response, one at least."""
+    from . import pkcs7
 
-    leaf = Certificate(der)
-    if not key.matches(leaf.spki):
-        raise Untrusted("the EST server issued a certificate for another key")
-    if leaf.is_ca:
-        raise Untrusted("the EST server issued a CA certificate")
+    found = pkcs7.certificates(content(response, _PKCS7))
+    if not found:
+        raise ProtocolError("the EST server sent no certificate")
+    return found
+
+
+def check_leaf(leaf, now):
+    """Raise Untrusted unless the certificate (parsed) can serve as ours."""
+    from .x509 import CLIENT_AUTH, DIGITAL_SIGNATURE
+
     if leaf.not_before > now + _MAX_SKEW_S or leaf.not_after <= now:
         raise Untrusted("the EST server issued a certificate that is not valid now")
-    return leaf
+    client = not leaf.eku or CLIENT_AUTH in leaf.eku
+    if leaf.is_ca or not client or not leaf.may(DIGITAL_SIGNATURE):
+        raise Untrusted("the EST server issued a certificate that is not for a TLS client")
+
+
+def _find_ours(found, key, now):
+    """Return the one of the certificates that is for our key, checked: some servers add CAs."""
+    from .x509 import Certificate
+
+    for der in found:
+        leaf = Certificate(der)
+        if key.matches(leaf.spki):
+            check_leaf(leaf, now)
+            return bytes(der)
+    raise Untrusted("the EST server issued a certificate for another key")
 
 
 def _enrol(session, operation, request, key, now, headers):
@@ -72,21 +89,31 @@ def _enrol(session, operation, request, key, now, headers):
     body = binascii.b2a_base64(request)
     try:
         response = session.request(
-            "POST", _PREFIX + operation, headers=headers, data=body, idempotent=True
+            "POST", PREFIX + operation, headers=headers, data=body, idempotent=True
         )
     finally:
         session.close()
     response.raise_for_status()
+    if response.status_code == 202:
+        from .retry import pending
+
+        raise pending("the EST server has not decided yet", response.headers, now)
     if response.status_code != 200:
         raise ProtocolError("the EST server answered %d" % response.status_code)
-    found = _certificates(response)
+    found = certificates(response)
     response = None
     gc.collect()
-    if not found:
-        raise ProtocolError("the EST server sent no certificate")
-    leaf = bytes(found[0])
-    check_leaf(leaf, key, now)
-    return leaf
+    return _find_ours(found, key, now)
+
+
+def _ask(session):
+    """See csrattrs.ask; a board asks once in its life, and the module's heap is worth more."""
+    from sys import modules
+
+    from .csrattrs import ask
+
+    ask(session, PREFIX, content)
+    del modules["mtls.csrattrs"], modules["mtls"].csrattrs
 
 
 def simpleenroll(session, request, key, now, user=None, token=None):
@@ -94,19 +121,14 @@ def simpleenroll(session, request, key, now, user=None, token=None):
     headers = list(_HEADERS)
     if token is not None:
         headers.append(("Authorization", basic_authorization(user, token)))
+    try:
+        _ask(session)
+    except BaseException:
+        session.close()
+        raise
     return _enrol(session, "simpleenroll", request, key, now, headers)
 
 
 def simplereenroll(session, request, key, now):
     """Return the leaf (DER) that follows the one the session presents."""
     return _enrol(session, "simplereenroll", request, key, now, _HEADERS)
-
-
-def cacerts(session):
-    """Return the CA certificates (DER) that the server publishes, unchecked."""
-    try:
-        response = session.get(_PREFIX + "cacerts")
-    finally:
-        session.close()
-    response.raise_for_status()
-    return [bytes(der) for der in _certificates(response)]

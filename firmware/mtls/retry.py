@@ -10,6 +10,7 @@ except ImportError:  # on CPython
 
 _BASE_MS = const(500)
 _CEILING_MS = const(30000)
+_PENDING_S = const(60)  # of a server that does not say when
 _FURTHEST_S = const(86400)  # nobody waits longer within one request
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
@@ -41,6 +42,16 @@ def retry_after_ms(text, now):
     else:
         seconds = _http_date(text) - now
     return 1000 * max(0, min(seconds, _FURTHEST_S))
+
+
+def pending(detail, headers, now):
+    """Return the Pending that a 202 stands for, with the wait that its Retry-After asks for."""
+    from .errors import Pending
+
+    error = Pending(detail)
+    asked_ms = retry_after_ms(headers.get("retry-after", ""), now)
+    error.retry_after_s = asked_ms // 1000 or _PENDING_S
+    return error
 
 
 def _http_date(text):
