@@ -7,12 +7,13 @@ BIN := .venv/bin
 # Two workers a core: most tests wait for a board, a peer or a deadline.
 WORKERS ?= $(shell echo $$(( $$(nproc) * 2 )))
 
-.PHONY: help demo test lint bench-device setup setup-dev clean
+.PHONY: help demo test lint fuzz bench-device setup setup-dev clean
 
 help:
 	@echo "make demo          simulated boards enrol, call a REST API over mutual TLS, renew, and are revoked"
 	@echo "make test          the whole test suite"
 	@echo "make lint          ruff and mypy"
+	@echo "make fuzz          the device's parsers under a coverage-guided fuzzer (about four minutes)"
 	@echo "make bench-device  instructions and bytes that the device library costs a board"
 	@echo "make clean         remove .venv (builds stay in the user's cache folder)"
 
@@ -32,6 +33,11 @@ lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# atheris is not among the packages of `dev`: it has wheels for few versions of Python.
+fuzz: setup-dev
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench-device: setup-dev
 	@command -v valgrind >/dev/null || { echo "bench-device: valgrind is missing; as root: apt-get install valgrind" >&2; exit 3; }
