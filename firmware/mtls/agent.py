@@ -341,6 +341,10 @@ class Agent:
         session = Session(
             self._config["enrol_url"], store, current, self.timeout_ms, self.clock, self._watch_est
         )
+        if not self.failures:  # nor may a rollover keep a board from renewing
+            facts = est.follow_cacerts(session, store, now(), self._note)
+            if facts:
+                self._tell("anchors", *facts)
         leaf_der = self._request(name, lambda: est.simplereenroll(session, request, key, now()))
         self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
         if fresh:

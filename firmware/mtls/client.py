@@ -310,8 +310,8 @@ class SessionBase:
             self.close()
 
     def _pins(self):
-        if not self.pins:
-            return None
+        if not self.pins or hasattr(self.pins, "verify"):
+            return self.pins or None
         from .pin import Pins
 
         return Pins(self.pins)

@@ -3,10 +3,11 @@
 
 import binascii
 import gc
+from hashlib import sha256
 
 from micropython import const
 
-from .errors import ProtocolError, Untrusted
+from .errors import FlashFull, OutOfMemory, ProtocolError, Refused, StoreDamaged, Untrusted
 
 PREFIX = "/.well-known/est/"
 _PKCS10 = "application/pkcs10"
@@ -49,6 +50,53 @@ def content(response, expected):
         return binascii.a2b_base64(response.content)
     except ValueError:
         raise ProtocolError("the EST server's answer is not base64")
+
+
+def cacerts(session, known=None):
+    """Return the CA certificates' message (DER) and the SHA-256 of the answer; the session stays
+    open. None when the server says, or shows, that it is the answer that is `known`."""
+    headers = (("If-None-Match", '"%s"' % binascii.hexlify(known).decode()),) if known else ()
+    response = session.get(PREFIX + "cacerts", headers=headers)
+    response.raise_for_status()
+    if response.status_code == 304 and known:
+        return None
+    if response.status_code != 200:
+        raise ProtocolError("the EST server answered %d" % response.status_code)
+    digest = sha256(response.content).digest()
+    return None if digest == known else (content(response, _PKCS7), digest)
+
+
+def follow_cacerts(session, store, now, note):
+    """Let the server's CA certificates change our trust anchors; returns the facts of an event.
+
+    For a session that is about to be used anyway. It raises only when the connection fails; `note`
+    hears all else, which must not cost the call that comes next.
+    """
+    from sys import modules
+
+    try:
+        if len(store.anchors()) > 1:  # in a rollover: which of them speaks?
+            from .rollover import Witness
+
+            session.pins = Witness()
+        answer = cacerts(session, store.cacerts_seen())
+        if answer is not None:
+            from .rollover import follow
+
+            verified_by = session.pins and session.pins.anchor
+            return follow(store, answer[0], answer[1], verified_by, now)
+    except Refused as refusal:
+        if not refusal.status:
+            raise  # the handshake was refused
+        note(refusal)
+    except (ProtocolError, StoreDamaged, FlashFull) as error:
+        note(error)
+    except MemoryError:
+        note(OutOfMemory("not enough heap for the CA certificates: free some"))
+    finally:
+        if modules.pop("mtls.rollover", None):
+            del modules["mtls"].rollover
+    return ()
 
 
 def certificates(response):

@@ -191,9 +191,10 @@ class Store:
 
     def sweep(self):
         """Remove what a power cut left half-written; it may hold a key."""
-        for name in self._names():
-            if name.endswith(_TEMPORARY):
-                os.remove(self._path(name))
+        for folder in ("", "anchor"):
+            for name in self._names(folder):
+                if name.endswith(_TEMPORARY):
+                    os.remove(self._path(folder + "/" + name if folder else name))
 
     # Configuration and secrets
 
@@ -250,6 +251,22 @@ class Store:
     def roots(self):
         """Return the roots (DER): for checks in Python, never for a TLS context."""
         return self._certificates("root-")
+
+    def fingerprints(self):
+        """Return the SHA-256 of each TLS anchor and root, in hex: what the gateway is told."""
+        from binascii import hexlify
+
+        return {
+            kind: [
+                hexlify(hashlib.sha256(der).digest()).decode()
+                for der in self._certificates(kind + "-")
+            ]
+            for kind in ("tls", "root")
+        }
+
+    def cacerts_seen(self):
+        """Return the SHA-256 of the EST server's last answer on CAs that was acted on, or None."""
+        return self._read("anchor/cacerts")
 
     # Randomness
 

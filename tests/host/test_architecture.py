@@ -39,6 +39,7 @@ _LAYERS = (
     {"client"},
     {"aio"},
     {"est", "timesync"},
+    {"rollover"},
     {"anchors"},
     {"agent"},
     {"provision", "__init__"},

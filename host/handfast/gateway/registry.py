@@ -17,7 +17,12 @@ from handfast.gateway import schema
 from handfast.gateway.devices import in_state, set_device_state, store_last_seen
 from handfast.gateway.problems import Problem
 from handfast.gateway.reserve import Reserve
-from handfast.gateway.rows import certificate_record, device_record, revocation_record
+from handfast.gateway.rows import (
+    anchor_report,
+    certificate_record,
+    device_record,
+    revocation_record,
+)
 from handfast.gateway.server import Log
 from handfast.gateway.view import DeviceRecord, DeviceState, RegistryView
 from handfast.gateway.writer import Transaction, Writer
@@ -199,6 +204,7 @@ def _load_view(connection: Connection, since: float) -> RegistryView:
     view.apply(device_record(row) for row in connection.execute(select(schema.devices)))
     view.apply(certificate_record(row) for row in connection.execute(live))
     view.apply(revocation_record(row) for row in connection.execute(revoked))
+    view.apply(anchor_report(row) for row in connection.execute(select(schema.anchors)))
     return view
 
 
