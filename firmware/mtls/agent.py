@@ -341,12 +341,22 @@ class Agent:
         session = Session(
             self._config["enrol_url"], store, current, self.timeout_ms, self.clock, self._watch_est
         )
-        if not self.failures:  # nor may a rollover keep a board from renewing
-            facts = est.follow_cacerts(session, store, now(), self._note)
+        if len(store.anchors()) > 1:  # in a rollover: by which of them is the gateway verified?
+            from .witness import Witness
+
+            session.pins = Witness()
+
+        def ask_cacerts(session):
+            est.once("cacerts", "ask", session, store, self._note)
+
+        leaf_der = self._request(
+            name, lambda: est.simplereenroll(session, request, key, now(), ask_cacerts)
+        )
+        self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
+        if store.cacerts_are_new():
+            facts = est.once("rollover", "follow", store, now())
             if facts:
                 self._tell("anchors", *facts)
-        leaf_der = self._request(name, lambda: est.simplereenroll(session, request, key, now()))
-        self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
         if fresh:
             self._doubt_hint()
 

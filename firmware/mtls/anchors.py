@@ -37,7 +37,7 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     root_sha256, or none below that one may be an anchor; ConfigError without a root_sha256.
     """
     from .client import Session
-    from .est import cacerts
+    from .cacerts import fetch
     from .pkcs7 import certificates
     from .rollover import keep, new_roots, server_cas
 
@@ -46,10 +46,12 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
         store.anchors()  # raises what a board without either is told
     anyone = _Anyone(store)
     session = Session(config["enrol_url"], anyone, None, timeout_ms, anyone)
+    pieces = []
     try:
-        found = certificates(cacerts(session)[0])
+        fetch(session, None, pieces.append)
     finally:
         session.close()
+    found = certificates(b"".join(pieces))
     roots = [_root(found, config["root_sha256"])]
     roots += new_roots(found, roots, floor)
     anchors = server_cas(found, roots, floor)

@@ -3,15 +3,14 @@
 
 import binascii
 import gc
-from hashlib import sha256
 
 from micropython import const
 
-from .errors import FlashFull, OutOfMemory, ProtocolError, Refused, StoreDamaged, Untrusted
+from .errors import ProtocolError, Untrusted
 
 PREFIX = "/.well-known/est/"
 _PKCS10 = "application/pkcs10"
-_PKCS7 = "application/pkcs7-mime"
+PKCS7 = "application/pkcs7-mime"
 _SAN = "2.5.29.17"
 _MAX_SKEW_S = const(600)
 _HEADERS = (("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64"))
@@ -43,67 +42,28 @@ def renewal_request(key, leaf):
 
 def content(response, expected):
     """Return the DER that a response holds in base64."""
+    require_type(response, expected)
+    return decoded(response.content)
+
+
+def require_type(response, expected):
     content_type = response.headers.get("content-type", "")
     if content_type.split(";")[0].strip().lower() != expected:
         raise ProtocolError("the EST server answered with %s" % (content_type or "no type"))
+
+
+def decoded(text):
     try:
-        return binascii.a2b_base64(response.content)
+        return binascii.a2b_base64(text)
     except ValueError:
         raise ProtocolError("the EST server's answer is not base64")
-
-
-def cacerts(session, known=None):
-    """Return the CA certificates' message (DER) and the SHA-256 of the answer; the session stays
-    open. None when the server says, or shows, that it is the answer that is `known`."""
-    headers = (("If-None-Match", '"%s"' % binascii.hexlify(known).decode()),) if known else ()
-    response = session.get(PREFIX + "cacerts", headers=headers)
-    response.raise_for_status()
-    if response.status_code == 304 and known:
-        return None
-    if response.status_code != 200:
-        raise ProtocolError("the EST server answered %d" % response.status_code)
-    digest = sha256(response.content).digest()
-    return None if digest == known else (content(response, _PKCS7), digest)
-
-
-def follow_cacerts(session, store, now, note):
-    """Let the server's CA certificates change our trust anchors; returns the facts of an event.
-
-    For a session that is about to be used anyway. It raises only when the connection fails; `note`
-    hears all else, which must not cost the call that comes next.
-    """
-    from sys import modules
-
-    try:
-        if len(store.anchors()) > 1:  # in a rollover: which of them speaks?
-            from .rollover import Witness
-
-            session.pins = Witness()
-        answer = cacerts(session, store.cacerts_seen())
-        if answer is not None:
-            from .rollover import follow
-
-            verified_by = session.pins and session.pins.anchor
-            return follow(store, answer[0], answer[1], verified_by, now)
-    except Refused as refusal:
-        if not refusal.status:
-            raise  # the handshake was refused
-        note(refusal)
-    except (ProtocolError, StoreDamaged, FlashFull) as error:
-        note(error)
-    except MemoryError:
-        note(OutOfMemory("not enough heap for the CA certificates: free some"))
-    finally:
-        if modules.pop("mtls.rollover", None):
-            del modules["mtls"].rollover
-    return ()
 
 
 def certificates(response):
     """Return the certificates (DER) of a certs-only response, one at least."""
     from . import pkcs7
 
-    found = pkcs7.certificates(content(response, _PKCS7))
+    found = pkcs7.certificates(content(response, PKCS7))
     if not found:
         raise ProtocolError("the EST server sent no certificate")
     return found
@@ -132,13 +92,19 @@ def _find_ours(found, key, now):
     raise Untrusted("the EST server issued a certificate for another key")
 
 
-def _enrol(session, operation, request, key, now, headers):
-    """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap."""
+def _enrol(session, operation, request, key, now, headers, also=None):
+    """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap.
+
+    `also(session)` may use it before, and must not raise.
+    """
     body = binascii.b2a_base64(request)
     try:
         response = session.request(
             "POST", PREFIX + operation, headers=headers, data=body, idempotent=True
         )
+        if also and response.status_code == 200:
+            body = None
+            also(session)
     finally:
         session.close()
     response.raise_for_status()
@@ -154,14 +120,18 @@ def _enrol(session, operation, request, key, now, headers):
     return _find_ours(found, key, now)
 
 
-def _ask(session):
-    """See csrattrs.ask; a board asks once in its life, and the module's heap is worth more."""
+def once(name, function, *arguments):
+    """Call a function of a module that is needed rarely: its heap is worth more than its loading."""
     from sys import modules
 
-    from .csrattrs import ask
-
-    ask(session, PREFIX, content)
-    del modules["mtls.csrattrs"], modules["mtls"].csrattrs
+    try:
+        module = __import__("mtls." + name, None, None, (function,))
+        return getattr(module, function)(*arguments)
+    finally:
+        module = None
+        if modules.pop("mtls." + name, None):
+            delattr(modules["mtls"], name)
+        gc.collect()
 
 
 def simpleenroll(session, request, key, now, user=None, token=None):
@@ -170,13 +140,13 @@ def simpleenroll(session, request, key, now, user=None, token=None):
     if token is not None:
         headers.append(("Authorization", basic_authorization(user, token)))
     try:
-        _ask(session)
+        once("csrattrs", "ask", session, PREFIX, content)
     except BaseException:
         session.close()
         raise
     return _enrol(session, "simpleenroll", request, key, now, headers)
 
 
-def simplereenroll(session, request, key, now):
-    """Return the leaf (DER) that follows the one the session presents."""
-    return _enrol(session, "simplereenroll", request, key, now, _HEADERS)
+def simplereenroll(session, request, key, now, also=None):
+    """Return the leaf (DER) that follows the one the session presents; `also` is as _enrol's."""
+    return _enrol(session, "simplereenroll", request, key, now, _HEADERS, also)

@@ -2,7 +2,7 @@
 # MIT license; Copyright (c) 2026 the Handfast authors
 """What a board trusts changes only by what its roots have signed. New anchors are on flash before
 any goes, so that a power cut leaves the old set, the new one, or both. Imported when the server's
-CA certificates are others than the last time, and let go again: see est.follow_cacerts.
+CA certificates are others than the last time, and let go again.
 """
 
 import os
@@ -20,26 +20,6 @@ except ImportError:  # on CPython
 _MOST_HELD = const(4)  # of each kind: a rollover needs two, one that was never ended a third
 _MOST_PUBLISHED = const(16)
 _NOT_OURS = (DecodeError, Untrusted, UnsupportedAlgorithm)
-
-
-class Witness:
-    """In place of pins: notes by which anchor (SHA-256 of its DER) a peer was verified."""
-
-    refused = False
-    anchor = None
-
-    def __init__(self):
-        self._inside = False
-
-    def verify(self, cert, depth):
-        """As pin.Pins.verify: called from the anchor down to the leaf, must not raise."""
-        try:
-            if not self._inside:
-                self.anchor = sha256(cert).digest()
-        except MemoryError:
-            self.anchor = None
-        self._inside = depth > 0
-        return 0
 
 
 # Whom the roots vouch for
@@ -165,14 +145,17 @@ def _drop(store, kind, der):
             os.remove(store._path("anchor/" + name))
 
 
-def follow(store, message, digest, verified_by, now):
-    """Take over what the CA certificates (certs-only PKCS#7) say; `digest` is noted as seen.
-
-    Returns the facts of an event, or () when nothing has changed.
-    """
+def follow(store, now):
+    """Take over what cacerts.ask has kept; returns the facts of an event, () if nothing changed."""
+    from .cacerts import NEWS
     from .pkcs7 import certificates
 
-    published = certificates(message, _MOST_PUBLISHED)
+    path = store._path(NEWS)
+    with open(path, "rb") as file:
+        digest = file.read(32)
+        verified_by = file.read(32)
+        published = certificates(file.read(), _MOST_PUBLISHED)
+    os.remove(path)
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:
         verified_by = sha256(tls[0]).digest()

@@ -264,6 +264,10 @@ class Store:
             for kind in ("tls", "root")
         }
 
+    def cacerts_are_new(self):
+        """Whether cacerts.ask has left something for rollover.follow."""
+        return "cacerts.new" in self._names("anchor")
+
     def cacerts_seen(self):
         """Return the SHA-256 of the EST server's last answer on CAs that was acted on, or None."""
         return self._read("anchor/cacerts")

@@ -11,7 +11,7 @@ from firmware_rig import Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_certificates
-from handfast.pki.rollover import begin_root_rollover, begin_server_rollover, fingerprint
+from handfast.pki.rollover import begin_server_rollover, fingerprint
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"

@@ -170,7 +170,7 @@ class OwnLeaves:
             query_der,
             key=key,
             leaf=leaf.certificate,
-            chain=leaves.issuers.behind,
+            chain=leaves.issuers.behind[:1],  # boards ask, and hold that CA
             now=now,
             serial=x509.random_serial_number(),
         )

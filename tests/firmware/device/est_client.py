@@ -6,7 +6,7 @@ import gc
 import json
 import sys
 
-from mtls import est, pkcs7, rollover
+from mtls import cacerts, est, pkcs7, rollover
 from mtls.client import Session
 from mtls.clock import now
 from mtls.errors import MTLSError, Pending, Refused
@@ -25,7 +25,9 @@ try:
     gc.collect()
     session = Session(url, store, None, timeout_ms=int(timeout_ms))
     if what == "cacerts":
-        found = pkcs7.certificates(est.cacerts(session)[0])
+        pieces = []
+        cacerts.fetch(session, None, pieces.append)
+        found = pkcs7.certificates(b"".join(pieces))
         outcome = [len(found), len(rollover.server_cas(found, store.roots(), now()))]
     elif what == "renew":
         outcome = ["leaf", len(est.simplereenroll(session, request, key, now()))]
