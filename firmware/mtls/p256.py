@@ -5,8 +5,7 @@
 # multiple of the group's order, the point by a random Z, the nonce's inverse by a random factor.
 # Meant for making keys and signing CSRs; handshakes are signed by mbedTLS.
 
-import hashlib
-
+from .drbg import hmac_sha256
 from .errors import EntropyError
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -120,17 +119,6 @@ def multiply(k, random):
             if on_curve(x, y):
                 return x, y
     raise EntropyError("blinding failed")
-
-
-def hmac_sha256(key, *parts):
-    """HMAC with SHA-256 of the parts one after the other; the key has at most 64 octets."""
-    key = key + bytes(64 - len(key))
-    inner = hashlib.sha256(bytes([b ^ 0x36 for b in key]))
-    for part in parts:
-        inner.update(part)
-    outer = hashlib.sha256(bytes([b ^ 0x5C for b in key]))
-    outer.update(inner.digest())
-    return outer.digest()
 
 
 def _nonces(d, digest, extra):

@@ -275,7 +275,7 @@ def client_context(anchors, identity=None, pins=None):
     if pins is not None:
         context.verify_callback = pins.verify
     if identity is not None:
-        if not identity.matches():
+        if not identity.paired():
             raise StoreDamaged("slot %s holds a certificate for another key" % identity.name)
         if identity.in_chip():
             from .atecc import sign_handshakes
