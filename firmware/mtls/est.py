@@ -72,19 +72,19 @@ def check_leaf(leaf, now):
         raise Untrusted("the EST server issued a certificate that is not for a TLS client")
 
 
-def _find_ours(found, key, now):
+def _find_ours(found, spki, now):
     """Return the one of the certificates that is for our key, checked: some servers add CAs."""
     from .x509 import Certificate
 
     for der in found:
         leaf = Certificate(der)
-        if key.matches(leaf.spki):
+        if leaf.spki == spki:
             check_leaf(leaf, now)
             return bytes(der)
     raise Untrusted("the EST server issued a certificate for another key")
 
 
-def _enrol(session, operation, request, key, now, headers):
+def _enrol(session, operation, request, spki, now, headers):
     """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap."""
     body = binascii.b2a_base64(request)
     try:
@@ -103,32 +103,27 @@ def _enrol(session, operation, request, key, now, headers):
     found = certificates(response)
     response = None
     gc.collect()
-    return _find_ours(found, key, now)
+    return _find_ours(found, spki, now)
 
 
-def _ask(session):
-    """See csrattrs.ask; a board asks once in its life, and the module's heap is worth more."""
-    from sys import modules
+def simpleenroll(session, request, spki, now, user=None, token=None):
+    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID.
 
-    from .csrattrs import ask
-
-    ask(session, PREFIX, content)
-    del modules["mtls.csrattrs"], modules["mtls"].csrattrs
-
-
-def simpleenroll(session, request, key, now, user=None, token=None):
-    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID."""
+    `spki` is the public key of the request, which the leaf must be for.
+    """
     headers = list(_HEADERS)
     if token is not None:
         headers.append(("Authorization", basic_authorization(user, token)))
+    from .csrattrs import ask
+
     try:
-        _ask(session)
+        ask(session, PREFIX, content)
     except BaseException:
         session.close()
         raise
-    return _enrol(session, "simpleenroll", request, key, now, headers)
+    return _enrol(session, "simpleenroll", request, spki, now, headers)
 
 
-def simplereenroll(session, request, key, now):
+def simplereenroll(session, request, spki, now):
     """Return the leaf (DER) that follows the one the session presents."""
-    return _enrol(session, "simplereenroll", request, key, now, _HEADERS)
+    return _enrol(session, "simplereenroll", request, spki, now, _HEADERS)

@@ -16,6 +16,7 @@ import tls
 
 from micropython import const
 
+from . import make_room
 from .errors import (
     ClockNotSet,
     NotEnrolled,
@@ -308,7 +309,7 @@ def connect_tls(
     pins=None,
 ):
     """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
-    gc.collect()
+    make_room()
     total = deadline_in(timeout_ms)
     wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)
