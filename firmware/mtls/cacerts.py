@@ -10,27 +10,27 @@ from hashlib import sha256
 
 from micropython import const
 
-from .errors import FlashFull, MTLSError, OutOfMemory, ProtocolError, StoreDamaged
-from .est import PKCS7, PREFIX, decoded, require_type
+from .errors import FlashFull, ProtocolError, StoreDamaged
 
 NEWS = "anchor/cacerts.new"
 _MAX_CHARACTERS = const(16384)  # some 12 KB of certificates
 _ENOSPC = const(28)
 
 
-def fetch(session, known, write):
+def fetch(est, session, known, write):
     """Pass the message (DER) to `write` in pieces; return the SHA-256 of the answer.
 
+    `est` is that module, which is not loaded again beside a TLS session.
     None when the server says, or shows, that it is the answer that is `known`.
     """
     headers = (("If-None-Match", '"%s"' % hexlify(known).decode()),) if known else ()
-    response = session.get(PREFIX + "cacerts", headers=headers, stream=True)
+    response = session.get(est.PREFIX + "cacerts", headers=headers, stream=True)
     if known and response.status_code == 304:
         return None
     response.raise_for_status()
     if response.status_code != 200:
         raise ProtocolError("the EST server answered %d" % response.status_code)
-    require_type(response, PKCS7)
+    est.require_type(response, est.PKCS7)
     digest = sha256()
     total = 0
     text = b""
@@ -41,41 +41,36 @@ def fetch(session, known, write):
         digest.update(piece)
         text += piece.replace(b"\n", b"").replace(b"\r", b"")
         whole = len(text) & ~3
-        write(decoded(text[:whole]))
+        write(est.decoded(text[:whole]))
         text = text[whole:]
     digest = digest.digest()
     return None if digest == known else digest
 
 
-def ask(session, store, note):
+def ask(est, session, store):
     """Keep what the server publishes in a file if it is not what it did the last time.
 
     Before the message come the SHA-256 of the answer and of the anchor that the server was
-    verified by, zeros if not known. Never raises: `note` hears what goes wrong.
+    verified by, zeros if not known.
     """
     path = store._path(NEWS)
     news = None
     try:
         with open(path, "wb") as file:
             file.write(bytes(64))
-            news = fetch(session, store.cacerts_seen(), file.write)
-            if news:
+            digest = fetch(est, session, store.cacerts_seen(), file.write)
+            if digest:
                 file.seek(0)
-                file.write(news)
+                file.write(digest)
                 if session.pins and session.pins.anchor:
                     file.write(session.pins.anchor)
-    except MTLSError as error:
-        news = None
-        note(error)
-    except MemoryError:
-        news = None
-        note(OutOfMemory("not enough heap for the CA certificates: free some"))
+        news = digest
     except OSError as error:
-        news = None
         full = error.errno == _ENOSPC
-        note((FlashFull if full else StoreDamaged)("cannot write " + path, error.errno))
-    if not news:
-        try:
-            os.remove(path)
-        except OSError:
-            pass  # it was never made
+        raise (FlashFull if full else StoreDamaged)("cannot write " + path, error.errno)
+    finally:
+        if not news:
+            try:
+                os.remove(path)
+            except OSError:
+                pass  # it was never made

@@ -80,22 +80,22 @@ def check_leaf(leaf, now):
         raise Untrusted("the EST server issued a certificate that is not for a TLS client")
 
 
-def _find_ours(found, key, now):
+def _find_ours(found, spki, now):
     """Return the one of the certificates that is for our key, checked: some servers add CAs."""
     from .x509 import Certificate
 
     for der in found:
         leaf = Certificate(der)
-        if key.matches(leaf.spki):
+        if leaf.spki == spki:
             check_leaf(leaf, now)
             return bytes(der)
     raise Untrusted("the EST server issued a certificate for another key")
 
 
-def _enrol(session, operation, request, key, now, headers, also=None):
+def _enrol(session, operation, request, spki, now, headers, also=None):
     """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap.
 
-    `also(session)` may use it before, and must not raise.
+    `also()`, which must not raise, is called while it is still open.
     """
     body = binascii.b2a_base64(request)
     try:
@@ -104,7 +104,7 @@ def _enrol(session, operation, request, key, now, headers, also=None):
         )
         if also and response.status_code == 200:
             body = None
-            also(session)
+            also()
     finally:
         session.close()
     response.raise_for_status()
@@ -117,36 +117,27 @@ def _enrol(session, operation, request, key, now, headers, also=None):
     found = certificates(response)
     response = None
     gc.collect()
-    return _find_ours(found, key, now)
+    return _find_ours(found, spki, now)
 
 
-def once(name, function, *arguments):
-    """Call a function of a module that is needed rarely: its heap is worth more than its loading."""
-    from sys import modules
+def simpleenroll(session, request, spki, now, user=None, token=None):
+    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID.
 
-    try:
-        module = __import__("mtls." + name, None, None, (function,))
-        return getattr(module, function)(*arguments)
-    finally:
-        module = None
-        if modules.pop("mtls." + name, None):
-            delattr(modules["mtls"], name)
-        gc.collect()
-
-
-def simpleenroll(session, request, key, now, user=None, token=None):
-    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID."""
+    `spki` is the public key of the request, which the leaf must be for.
+    """
     headers = list(_HEADERS)
     if token is not None:
         headers.append(("Authorization", basic_authorization(user, token)))
+    from .csrattrs import ask
+
     try:
-        once("csrattrs", "ask", session, PREFIX, content)
+        ask(session, PREFIX, content)
     except BaseException:
         session.close()
         raise
-    return _enrol(session, "simpleenroll", request, key, now, headers)
+    return _enrol(session, "simpleenroll", request, spki, now, headers)
 
 
-def simplereenroll(session, request, key, now, also=None):
+def simplereenroll(session, request, spki, now, also=None):
     """Return the leaf (DER) that follows the one the session presents; `also` is as _enrol's."""
-    return _enrol(session, "simplereenroll", request, key, now, _HEADERS, also)
+    return _enrol(session, "simplereenroll", request, spki, now, _HEADERS, also)

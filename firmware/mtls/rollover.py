@@ -146,7 +146,7 @@ def _drop(store, kind, der):
 
 
 def follow(store, now):
-    """Take over what cacerts.ask has kept; returns the facts of an event, () if nothing changed."""
+    """Take over what cacerts.ask has kept; returns the facts of an event."""
     from .cacerts import NEWS
     from .pkcs7 import certificates
 
@@ -154,8 +154,9 @@ def follow(store, now):
     with open(path, "rb") as file:
         digest = file.read(32)
         verified_by = file.read(32)
-        published = certificates(file.read(), _MOST_PUBLISHED)
+        message = file.read()
     os.remove(path)
+    published = certificates(message, _MOST_PUBLISHED)
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:
         verified_by = sha256(tls[0]).digest()
@@ -170,5 +171,4 @@ def follow(store, now):
             _drop(store, kind, der)
     if complete:
         store._write("anchor/cacerts", digest)
-    added, dropped = len(to_root + to_tls), len(from_tls + from_root)
-    return (("added", added), ("dropped", dropped)) if added or dropped else ()
+    return ("added", len(to_root + to_tls)), ("dropped", len(from_tls + from_root))

@@ -26,20 +26,20 @@ try:
     session = Session(url, store, None, timeout_ms=int(timeout_ms))
     if what == "cacerts":
         pieces = []
-        cacerts.fetch(session, None, pieces.append)
+        cacerts.fetch(est, session, None, pieces.append)
         found = pkcs7.certificates(b"".join(pieces))
         outcome = [len(found), len(rollover.server_cas(found, store.roots(), now()))]
     elif what == "renew":
-        outcome = ["leaf", len(est.simplereenroll(session, request, key, now()))]
+        outcome = ["leaf", len(est.simplereenroll(session, request, key.spki(), now()))]
     elif "patient" in what:
         try:
-            est.simpleenroll(session, request, key, now(), user, token)
+            est.simpleenroll(session, request, key.spki(), now(), user, token)
             outcome = ["not pending"]
         except Pending as error:
-            leaf = est.simpleenroll(session, request, key, now(), user, token)
+            leaf = est.simpleenroll(session, request, key.spki(), now(), user, token)
             outcome = ["pending", error.retry_after_s, "leaf", len(leaf)]
     else:
-        outcome = ["leaf", len(est.simpleenroll(session, request, key, now(), user, token))]
+        outcome = ["leaf", len(est.simpleenroll(session, request, key.spki(), now(), user, token))]
 except Refused as error:
     outcome = ["Refused", error.status, error.type]
 except MTLSError as error:
