@@ -6,6 +6,7 @@ Not while mbedTLS computes, and not while a name is looked up: getaddrinfo block
 """
 
 import asyncio
+import gc
 import select
 import time
 from asyncio import core
@@ -60,7 +61,7 @@ class _Connection(tls.Connection):
                 return n
             await _ready(self._wire, self._wire.wants)
 
-    async def shake(self, first, host, port, pins, context):
+    async def shake(self, first, host, port, pins, context, free):
         """Send the first bytes, which takes the handshake; raise as tls.connect_tls does."""
         try:
             await self.send(first)
@@ -68,7 +69,7 @@ class _Connection(tls.Connection):
             heard = self._wire.heard
             self.close()
             mapped = tls.signing_failure(context)
-            mapped = mapped or tls.handshake_error(error, host, port, heard, pins)
+            mapped = mapped or tls.handshake_error(error, host, port, heard, pins, free)
             if mapped is None:
                 raise
             raise mapped
@@ -187,6 +188,7 @@ class Session(client.SessionBase):
         tls.require_ready(self.store, self._clock)
         began = time.ticks_ms()
         make_room()
+        free = gc.mem_free()
         pins = self._pins()
         host, port = self.host, self.port
         context = tls.client_context(self.store.anchors(), identity, pins)
@@ -203,7 +205,7 @@ class Session(client.SessionBase):
         stream = context.wrap_socket(wire, server_hostname=host, do_handshake_on_connect=False)
         self._connection = _Connection(wire, stream)
         try:
-            await self._connection.shake(first, host, port, pins, context)
+            await self._connection.shake(first, host, port, pins, context, free)
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise

@@ -41,6 +41,8 @@ _ETIMEDOUT = const(110)
 _FATAL_ALERT = const(-0x7780)
 _CONN_EOF = const(-0x7280)
 _OUT_OF_MEMORY = (12, -0x7F00, -0x2880, -0x3F80, -0x10)  # ENOMEM; SSL, X.509, PK, bignum
+# Also said of a signature that mbedTLS had no heap left to check.
+_UNSIGNED = "verified: The certificate is not correctly signed by the trusted CA"
 CURRENT = "current"  # the identity that the store's pointer names
 _CONNECTING = (11, 114, 115, 119)  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
 
@@ -310,6 +312,7 @@ def connect_tls(
 ):
     """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
     make_room()
+    free = gc.mem_free()
     total = deadline_in(timeout_ms)
     wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)
@@ -319,7 +322,8 @@ def connect_tls(
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
-        mapped = signing_failure(context) or handshake_error(error, host, port, wire.heard, pins)
+        mapped = signing_failure(context)
+        mapped = mapped or handshake_error(error, host, port, wire.heard, pins, free)
         wire = None
         gc.collect()
         if mapped is None:
@@ -329,12 +333,19 @@ def connect_tls(
     return Connection(wire, stream)
 
 
-def handshake_error(error, host, port, heard, pins):
-    """As tls_error, where pins may have been the reason."""
+def handshake_error(error, host, port, heard, pins, free):
+    """As tls_error, where pins, or a heap with only `free` bytes before, may be the reason."""
     where = "%s:%d" % (host, port)
     if pins is not None and pins.refused:
         return Untrusted(where + " is verified, but none of its keys is pinned")
-    return tls_error(error, where, heard)
+    found = tls_error(error, where, heard)
+    unsigned = isinstance(found, Untrusted) and found.args[0].endswith(_UNSIGNED)
+    if unsigned or isinstance(found, ProtocolError):
+        from .heap import needed
+
+        if free < needed():  # then it may mean no more than that
+            return OutOfMemory("not enough heap, or " + found.args[0], *found.args[1:])
+    return found
 
 
 def tls_error(error, where, heard):
