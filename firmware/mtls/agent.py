@@ -53,8 +53,8 @@ def about_the_leaf(refusal):
 
 
 class Agent:
-    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "refused" and
-    "error"; facts are (key, value) pairs without secrets."""
+    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
+    "refused" and "error"; facts are (key, value) pairs without secrets."""
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):
         self.store = store
@@ -363,10 +363,12 @@ class Agent:
         if store.cacerts_are_new():
             from .rollover import follow
 
-            self._tell("anchors", *follow(store, now()))
+            facts = follow(store, now())
+            if facts:
+                self._tell("anchors", *facts)
 
     def _ask_cacerts(self, est, session):
-        """On the renewal's own connection, after it: nothing here may cost a leaf that is issued."""
+        """On the renewal's own connection: nothing here may cost the leaf that was issued."""
         try:
             from .cacerts import ask
 

@@ -146,7 +146,7 @@ def _drop(store, kind, der):
 
 
 def follow(store, now):
-    """Take over what cacerts.ask has kept; returns the facts of an event."""
+    """Take over what cacerts.ask has kept; return the facts of an event, () if nothing changed."""
     from .cacerts import NEWS
     from .pkcs7 import certificates
 
@@ -160,9 +160,7 @@ def follow(store, now):
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:
         verified_by = sha256(tls[0]).digest()
-    to_root, to_tls, from_tls, from_root, complete = decide(
-        tls, roots, published, verified_by, now
-    )
+    to_root, to_tls, from_tls, from_root, complete = decide(tls, roots, published, verified_by, now)
     for kind, add in (("root", to_root), ("tls", to_tls)):
         for der in add:
             keep(store, kind, der)
@@ -171,4 +169,5 @@ def follow(store, now):
             _drop(store, kind, der)
     if complete:
         store._write("anchor/cacerts", digest)
-    return ("added", len(to_root + to_tls)), ("dropped", len(from_tls + from_root))
+    added, dropped = len(to_root + to_tls), len(from_tls + from_root)
+    return (("added", added), ("dropped", dropped)) if added or dropped else ()
