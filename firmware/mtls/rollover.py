@@ -118,7 +118,7 @@ def decide(tls, roots, published, verified_by, now):
     complete = len(tls) + len(to_tls) <= _MOST_HELD and len(roots) + len(to_root) <= _MOST_HELD
     to_tls = to_tls[: max(0, _MOST_HELD - len(tls))]
     to_root = to_root[: max(0, _MOST_HELD - len(roots))]
-    from_tls = _outdated(tls, published)
+    from_tls = _outdated(tls + to_tls, published)
     speakers = [sha256(der).digest() for der in tls if der in published]
     if from_tls and verified_by not in speakers:
         from_tls = []
