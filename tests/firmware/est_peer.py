@@ -78,9 +78,11 @@ def response(
 
 
 def certs_only(certificates: Sequence[x509.Certificate]) -> bytes:
-    return response(
-        base64.encodebytes(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
-    )
+    return response(base64.encodebytes(certs_only_der(certificates)))
+
+
+def certs_only_der(certificates: Sequence[x509.Certificate]) -> bytes:
+    return pkcs7.serialize_certificates(list(certificates), Encoding.DER)
 
 
 def csrattrs(der: bytes = P256_WANTED) -> bytes:

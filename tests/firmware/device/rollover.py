@@ -1,5 +1,5 @@
 # Runs on a board: asks an EST server for its CA certificates and does what they say.
-# argv: store root, base URL. Prints what is held then, and how many were added and dropped, as JSON.
+# argv: store root, base URL. Prints what is held then, how many were added and dropped, as JSON.
 import json
 import sys
 
