@@ -18,8 +18,11 @@ def constants(module: str) -> dict[str, object]:
     found = {}
     for node in ast.parse((firmware_dir() / f"mtls/{module}.py").read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = node.value
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "const":
+                value = value.args[0]
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                found[node.targets[0].id] = ast.literal_eval(value)
             except ValueError:
                 continue  # made by an expression: not a constant of the wire
     return found
