@@ -10,7 +10,6 @@ import time
 
 from micropython import const
 
-from . import make_room
 from .clock import Clock, now
 from .client import Session
 from .errors import (
@@ -26,6 +25,7 @@ from .errors import (
     Untrusted,
     console_facts,
 )
+from .heap import make_room
 from .plan import backoff_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 

@@ -12,8 +12,7 @@ from micropython import const
 
 from . import der
 from .errors import ConfigError, DecodeError, MTLSError, SecureElementError
-from .keys import ecdsa_signature, private_key_der, public_key_info
-from .store import IN_CHIP
+from .keys import IN_CHIP, ecdsa_signature, private_key_der, public_key_info
 
 ADDRESS = const(0x60)
 

@@ -15,6 +15,8 @@ _EXTENSION_REQUEST = const(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e")  # 1
 _SUBJECT_ALT_NAME = const(b"\x06\x03\x55\x1d\x11")  # 2.5.29.17
 _COMMON_NAME = const(b"\x06\x03\x55\x04\x03")
 _SERIAL_NUMBER = const(b"\x06\x03\x55\x04\x05")
+# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
+IN_CHIP = const(0x82)
 # The punctuation of PrintableString (X.680 §41.4).
 _PRINTABLE = " '()+,-./:=?"
 

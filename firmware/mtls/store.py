@@ -13,8 +13,7 @@ from micropython import const
 from .errors import ConfigError, FlashFull, MTLSError, SecureElementError, StoreDamaged
 
 
-# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
-IN_CHIP = const(0x82)
+_IN_CHIP = const(0x82)  # keys.IN_CHIP: to ask for it a handshake need not load what makes keys
 _POINT_BYTES = const(65)
 _MAGIC = const(b"HFS1")
 _OVERHEAD = const(40)  # magic, two lengths, SHA-256
@@ -104,7 +103,7 @@ class Identity:
         return "<Identity %s%s>" % (self.name, "" if self.cert_der else ", no certificate yet")
 
     def in_chip(self):
-        return self.key_der[0] == IN_CHIP
+        return self.key_der[0] == _IN_CHIP
 
     def key(self, drbg=None):
         if self.in_chip():

@@ -16,7 +16,6 @@ import tls
 
 from micropython import const
 
-from . import make_room
 from .errors import (
     ClockNotSet,
     NotEnrolled,
@@ -27,6 +26,7 @@ from .errors import (
     Unreachable,
     Untrusted,
 )
+from .heap import make_room
 
 # RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
 _CIPHERS = const(
