@@ -10,7 +10,6 @@ import time
 
 from micropython import const
 
-from . import make_room
 from .clock import Clock, now
 from .client import Session
 from .errors import (
@@ -26,6 +25,7 @@ from .errors import (
     Untrusted,
     console_facts,
 )
+from .heap import make_room
 from .plan import backoff_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 
@@ -33,17 +33,19 @@ _PROVE_MS = const(300)
 _MAX_WAIT_MS = const(60000)
 _RESYNC_MS = const(30000)
 _HANDSHAKE_REFUSALS = const(3)
-_PREFIX = "urn:handfast:error:"
+_PREFIX = const("urn:handfast:error:")
 _KEY_REUSED = _PREFIX + "key-reused"
 _NOT_YET_VALID = _PREFIX + "certificate-not-yet-valid"
 # Said of one certificate, not of the device: the other slot or the IDevID may still be good.
-_ABOUT_THE_LEAF = (
-    "no-certificate",
-    "unknown-certificate",
-    "certificate-expired",
-    "certificate-superseded",
-    "certificate-revoked",
-    "wrong-certificate-kind",
+_ABOUT_THE_LEAF = const(
+    (
+        "no-certificate",
+        "unknown-certificate",
+        "certificate-expired",
+        "certificate-superseded",
+        "certificate-revoked",
+        "wrong-certificate-kind",
+    )
 )
 
 
@@ -53,8 +55,8 @@ def about_the_leaf(refusal):
 
 
 class Agent:
-    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "refused" and
-    "error"; facts are (key, value) pairs without secrets."""
+    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
+    "refused" and "error"; facts are (key, value) pairs without secrets."""
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):
         self.store = store
@@ -363,10 +365,12 @@ class Agent:
         if store.cacerts_are_new():
             from .rollover import follow
 
-            self._tell("anchors", *follow(store, now()))
+            facts = follow(store, now())
+            if facts:
+                self._tell("anchors", *facts)
 
     def _ask_cacerts(self, est, session):
-        """On the renewal's own connection, after it: nothing here may cost a leaf that is issued."""
+        """On the renewal's own connection: nothing here may cost the leaf that was issued."""
         try:
             from .cacerts import ask
 

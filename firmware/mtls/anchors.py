@@ -49,7 +49,7 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     session = Session(config["enrol_url"], anyone, None, timeout_ms, anyone)
     pieces = []
     try:
-        fetch(est, session, None, pieces.append)
+        fetch(est, session, None, lambda: pieces.append)
     finally:
         session.close()
     found = certificates(b"".join(pieces))

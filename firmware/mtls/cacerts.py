@@ -17,11 +17,11 @@ _MAX_CHARACTERS = const(16384)  # some 12 KB of certificates
 _ENOSPC = const(28)
 
 
-def fetch(est, session, known, write):
-    """Pass the message (DER) to `write` in pieces; return the SHA-256 of the answer.
+def fetch(est, session, known, begin):
+    """Pass the message (DER) in pieces to what `begin` returns; return the SHA-256 of the answer.
 
-    `est` is that module, which is not loaded again beside a TLS session.
-    None when the server says, or shows, that it is the answer that is `known`.
+    `est` is that module, which is not loaded again beside a TLS session. None when the server
+    says, or shows, that it is the answer that is `known`.
     """
     headers = (("If-None-Match", '"%s"' % hexlify(known).decode()),) if known else ()
     response = session.get(est.PREFIX + "cacerts", headers=headers, stream=True)
@@ -31,6 +31,7 @@ def fetch(est, session, known, write):
     if response.status_code != 200:
         raise ProtocolError("the EST server answered %d" % response.status_code)
     est.require_type(response, est.PKCS7)
+    write = begin()
     digest = sha256()
     total = 0
     text = b""
@@ -54,23 +55,28 @@ def ask(est, session, store):
     verified by, zeros if not known.
     """
     path = store._path(NEWS)
-    news = None
+    file = None
+
+    def begin():
+        nonlocal file
+        file = open(path, "wb")
+        file.write(bytes(64))
+        return file.write
+
+    digest = None
     try:
-        with open(path, "wb") as file:
-            file.write(bytes(64))
-            digest = fetch(est, session, store.cacerts_seen(), file.write)
-            if digest:
-                file.seek(0)
-                file.write(digest)
-                if session.pins and session.pins.anchor:
-                    file.write(session.pins.anchor)
-        news = digest
+        digest = fetch(est, session, store.cacerts_seen(), begin)
+        if digest:
+            file.seek(0)
+            file.write(digest)
+            if session.pins and session.pins.anchor:
+                file.write(session.pins.anchor)
     except OSError as error:
+        digest = None
         full = error.errno == _ENOSPC
         raise (FlashFull if full else StoreDamaged)("cannot write " + path, error.errno)
     finally:
-        if not news:
-            try:
+        if file is not None:
+            file.close()
+            if not digest:
                 os.remove(path)
-            except OSError:
-                pass  # it was never made

@@ -1,4 +1,4 @@
-# Handfast mTLS for MicroPython: whether there is heap enough for a TLS session
+# Handfast mTLS for MicroPython: room in the heap for a TLS session, and whether there is enough
 # MIT license; Copyright (c) 2026 the Handfast authors
 """mbedTLS takes its record buffer in one piece, and says what it likes of heap that it cannot have:
 of a signature that it had no room to check, that it is wrong. So the agent looks before.
@@ -22,6 +22,25 @@ PIECE_BYTES = const(17000)  # a record of 16 KB, its header, IV and MAC
 _TLS_BYTES = const(28672)
 _WIDE = sys.maxsize > 1 << 32  # the simulator
 
+RESIDENTS = "errors plan heap http url store tls call client drbg clock agent".split()
+# Needed once a boot or once in a leaf's life, and for no call; and what few boards ever need.
+VISITORS = (
+    "config entropy timesync tsp x509 der pkcs7 est cacerts rollover keys p256 _p256_table".split()
+)
+STRANGERS = "anchors csrattrs ntp problem provision retry witness".split()
+
+
+def make_room():
+    """Let go of the modules that are needed only now and then: TLS takes half of a board's heap.
+
+    They hold no state. The next import reads them again.
+    """
+    package = sys.modules["mtls"]
+    for name in VISITORS + STRANGERS:
+        if sys.modules.pop("mtls." + name, None):
+            delattr(package, name)
+    gc.collect()
+
 
 def needed():
     """Return how many bytes of the collected heap a TLS session takes."""
@@ -32,7 +51,7 @@ def needed():
 
 def room():
     """Return (free bytes of the collected heap, whether a TLS session fits)."""
-    gc.collect()
+    make_room()
     free = gc.mem_free()
     if free < needed():
         return free, False

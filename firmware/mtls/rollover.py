@@ -9,13 +9,10 @@ import os
 from binascii import hexlify
 from hashlib import sha256
 
+from micropython import const
+
 from .errors import DecodeError, UnsupportedAlgorithm, Untrusted
 from .x509 import Certificate, check_issuer, check_tls_anchor
-
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 _MOST_HELD = const(4)  # of each kind: a rollover needs two, one that was never ended a third
 _MOST_PUBLISHED = const(16)
@@ -118,7 +115,7 @@ def decide(tls, roots, published, verified_by, now):
     complete = len(tls) + len(to_tls) <= _MOST_HELD and len(roots) + len(to_root) <= _MOST_HELD
     to_tls = to_tls[: max(0, _MOST_HELD - len(tls))]
     to_root = to_root[: max(0, _MOST_HELD - len(roots))]
-    from_tls = _outdated(tls, published)
+    from_tls = _outdated(tls + to_tls, published)
     speakers = [sha256(der).digest() for der in tls if der in published]
     if from_tls and verified_by not in speakers:
         from_tls = []
@@ -146,7 +143,7 @@ def _drop(store, kind, der):
 
 
 def follow(store, now):
-    """Take over what cacerts.ask has kept; returns the facts of an event."""
+    """Take over what cacerts.ask has kept; return the facts of an event, () if nothing changed."""
     from .cacerts import NEWS
     from .pkcs7 import certificates
 
@@ -160,9 +157,7 @@ def follow(store, now):
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:
         verified_by = sha256(tls[0]).digest()
-    to_root, to_tls, from_tls, from_root, complete = decide(
-        tls, roots, published, verified_by, now
-    )
+    to_root, to_tls, from_tls, from_root, complete = decide(tls, roots, published, verified_by, now)
     for kind, add in (("root", to_root), ("tls", to_tls)):
         for der in add:
             keep(store, kind, der)
@@ -171,4 +166,5 @@ def follow(store, now):
             _drop(store, kind, der)
     if complete:
         store._write("anchor/cacerts", digest)
-    return ("added", len(to_root + to_tls)), ("dropped", len(from_tls + from_root))
+    added, dropped = len(to_root + to_tls), len(from_tls + from_root)
+    return (("added", added), ("dropped", dropped)) if added or dropped else ()

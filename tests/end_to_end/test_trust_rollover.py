@@ -11,7 +11,7 @@ from firmware_rig import Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_certificates
-from handfast.pki.rollover import begin_server_rollover, fingerprint
+from handfast.pki.rollover import begin_root_rollover, begin_server_rollover, fingerprint
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"
@@ -78,3 +78,77 @@ def test_a_server_ca_is_rolled_over_under_a_board_that_goes_on_calling(
     assert held(rig)["tls"] == [new]
     events = [row["event"] for row in gateway.admin.audit()]
     assert "server-ca-switched" in events
+
+
+def test_a_new_root_is_taken_through_the_old_one_and_the_server_ca_below_it_after(
+    rig: Rig, state: StateDir, gateway: GatewayProcess
+) -> None:
+    before = load_certificates(state)
+    rig.provision()
+    rig.start()
+    rig.event("telemetry")
+    root = fingerprint(begin_root_rollover(state, PASSPHRASE))
+    status = gateway.admin.reload_trust()
+    assert status["root"]["in_use"] == root
+    assert status["root"]["old"] == fingerprint(before["root"])
+    assert waited_for(status, "root") == ["board"]
+    taken = rig.event("anchors")
+    assert taken.fields == {"added": "1", "dropped": "0"}
+    wait_until(lambda: not gateway.admin.rollover()["root"]["waiting_for"], "the report")
+    # Its TLS anchor is still of the old root: that is published until the server CA has followed.
+    assert gateway.admin.rollover()["root"]["old"]
+    server = fingerprint(begin_server_rollover(state, PASSPHRASE))
+    gateway.admin.reload_trust()
+    wait_until(lambda: gateway.admin.rollover()["server"]["in_use"] == server, "the switch")
+    wait_until(lambda: gateway.admin.rollover()["root"]["old"] is None, "the old root's end")
+    last = rig.event("anchors", after=rig.event("anchors", after=taken.number).number)
+    rig.event("telemetry", after=rig.event("renewed", after=last.number).number)
+    no_report_was_lost(rig)
+    rig.stop()
+    assert held(rig) == {"tls": [server], "root": [root]}
+
+
+def test_a_board_that_missed_a_rollover_is_anchored_anew_over_serial(
+    rig: Rig, state: StateDir, gateway: GatewayProcess
+) -> None:
+    rig.provision()
+    rig.start()
+    enrolled = rig.event("enrolled")
+    rig.event("telemetry")
+    rig.stop()
+    begin_root_rollover(state, PASSPHRASE)
+    begin_server_rollover(state, PASSPHRASE)
+    status = gateway.admin.reload_trust()
+    assert waited_for(status, "server") == ["board"]
+    status = gateway.admin.switch_server_ca()
+    assert status["server"]["next"] is None
+    assert waited_for(gateway.admin.retire_root(), "root") == []
+    rig.start()
+    rig.event("error", kind="Untrusted")
+    rig.stop()
+    rig.provision()
+    assert held(rig) == {
+        "tls": [status["server"]["in_use"]],
+        "root": [status["root"]["in_use"]],
+    }
+    rig.start()
+    rig.event("telemetry")
+    wait_until(lambda: reports(gateway) == [status["server"]["in_use"]], "its report")
+    keys = gateway.admin.device("board")["certificates"]
+    assert enrolled.fields["serial"] in [row["serial"] for row in keys]
+
+
+def reports(gateway: GatewayProcess) -> list[str]:
+    anchors = gateway.admin.device("board")["anchors"]
+    found: list[str] = anchors["tls"]
+    return found
+
+
+def test_a_suspended_device_does_not_hold_up_the_switch(
+    state: StateDir, gateway: GatewayProcess
+) -> None:
+    gateway.admin.add_device("never-seen")
+    new = fingerprint(begin_server_rollover(state, PASSPHRASE))
+    assert waited_for(gateway.admin.reload_trust(), "server") == ["never-seen"]
+    gateway.admin.suspend("never-seen")
+    wait_until(lambda: gateway.admin.rollover()["server"]["in_use"] == new, "the switch")

@@ -232,6 +232,10 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
     theirs = select(certificates).where(certificates.c.device_id == device_id)
     theirs = theirs.order_by(certificates.c.issued.desc()).limit(_MOST_ROWS)
     tokens_of = select(tokens).where(tokens.c.device_id == device_id).order_by(tokens.c.created)
+    said = connection.execute(
+        select(schema.anchors).where(schema.anchors.c.device_id == device_id)
+    ).first()
+    reported = None if said is None else anchor_report(said)
     return _device_facts(device) | {
         "settings": json.loads(device.settings),
         "certificates": [
@@ -247,6 +251,7 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
             }
             for row in connection.execute(theirs)
         ],
+        "anchors": reported and {"tls": reported.tls, "root": reported.roots},
         "tokens": [
             {
                 "sha256": row.token_sha256.hex(),
