@@ -7,12 +7,13 @@ BIN := .venv/bin
 # Two workers a core: most tests wait for a board, a peer or a deadline.
 WORKERS ?= $(shell echo $$(( $$(nproc) * 2 )))
 
-.PHONY: help demo test lint fuzz bench-device setup setup-dev clean
+.PHONY: help demo test lint power-cuts fuzz bench-device setup setup-dev clean
 
 help:
 	@echo "make demo          simulated boards enrol, call a REST API over mutual TLS, renew, and are revoked"
 	@echo "make test          the whole test suite"
 	@echo "make lint          ruff and mypy"
+	@echo "make power-cuts    a board's power fails at every flash operation, and again while it recovers"
 	@echo "make fuzz          the device's parsers under a coverage-guided fuzzer (about four minutes)"
 	@echo "make bench-device  instructions and bytes that the device library costs a board"
 	@echo "make clean         remove .venv (builds stay in the user's cache folder)"
@@ -33,6 +34,9 @@ lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+power-cuts: setup-dev
+	@$(BIN)/python -m tests.power_cuts $(ARGS)
 
 # atheris is not among the packages of `dev`: it has wheels for few versions of Python.
 fuzz: setup-dev

@@ -22,6 +22,7 @@
 
 long sim_flash_cut_after = -1;
 long sim_flash_operations;
+long sim_flash_erasures;
 
 static uint8_t *chip;
 static size_t chip_bytes;
@@ -70,16 +71,17 @@ void sim_flash_init(void) {
 
 // ---- What the chip can do ----
 
-// How many of an operation's bytes get done before the power fails: all, or half.
+// How many of an operation's bytes get done before the power fails: all, or half, or none.
 static size_t powered_bytes(size_t n) {
     sim_flash_operations++;
     if (sim_flash_cut_after < 0) {
         return n;
     }
-    return sim_flash_cut_after-- > 0 ? n : n / 2;
+    return sim_flash_cut_after-- > 0 ? n : sim_options.cut_clean ? 0 : n / 2;
 }
 
 static void erase_sector(size_t offset) {
+    sim_flash_erasures++;
     size_t done = powered_bytes(SECTOR_BYTES);
     memset(chip + offset, 0xff, done);
     if (done < SECTOR_BYTES) {

@@ -43,12 +43,13 @@ static const char usage[] =
     "  --entropy SOURCE     host, stuck (one octet) or replayed (the same octets each time) (host)\n"
     "  --rtc UNIX           what the clock shows at power-on (the board's epoch)\n"
     "  --cut-after N        cut the power in the middle of flash operation N + 1\n"
+    "  --cut-clean          cut it just before that operation instead\n"
     "\n"
     "The path of the PTY is printed when the board runs. SIGHUP is its reset button, SIGUSR1 a\n"
     "power cycle.\n";
 
 enum { FLASH = 1000, FLASH_KB, HEAP_KB, UART_FD, LIFELINE_FD, UNIQUE_ID, ENTROPY, RTC,
-    CUT_AFTER, ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
+    CUT_AFTER, CUT_CLEAN, ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
 
 static const struct option long_options[] = {
     { "board", no_argument, NULL, 0 },
@@ -61,6 +62,7 @@ static const struct option long_options[] = {
     { "entropy", required_argument, NULL, ENTROPY },
     { "rtc", required_argument, NULL, RTC },
     { "cut-after", required_argument, NULL, CUT_AFTER },
+    { "cut-clean", no_argument, NULL, CUT_CLEAN },
     // Given by one run of the board to the next, see power.c.
     { "announced", no_argument, NULL, ANNOUNCED },
     { "uart-is-ours", no_argument, NULL, UART_IS_OURS },
@@ -104,6 +106,7 @@ static void set_option(int option, const char *value) {
         case ENTROPY: sim_options.entropy = entropy_source(value); break;
         case RTC: sim_options.rtc_unix_s = number(value); break;
         case CUT_AFTER: sim_options.cut_after = (long)number(value); break;
+        case CUT_CLEAN: sim_options.cut_clean = true; break;
         case ANNOUNCED: sim_options.announced = true; break;
         case UART_IS_OURS: sim_options.uart_is_ours = true; break;
         case CLOCK_OFFSET_US: sim_options.clock_offset_us = number(value); break;

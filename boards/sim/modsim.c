@@ -17,11 +17,18 @@ static mp_obj_t sim_flash_ops(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(sim_flash_ops_obj, sim_flash_ops);
 
+// flash_erasures(): those of them that erased a sector.
+static mp_obj_t sim_count_erasures(void) {
+    return mp_obj_new_int(sim_flash_erasures);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(sim_count_erasures_obj, sim_count_erasures);
+
 static const mp_rom_map_elem_t sim_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__sim) },
     { MP_ROM_QSTR(MP_QSTR_Flash), MP_ROM_PTR(&sim_flash_type) },
     { MP_ROM_QSTR(MP_QSTR_cut_after), MP_ROM_PTR(&sim_cut_after_obj) },
     { MP_ROM_QSTR(MP_QSTR_flash_ops), MP_ROM_PTR(&sim_flash_ops_obj) },
+    { MP_ROM_QSTR(MP_QSTR_flash_erasures), MP_ROM_PTR(&sim_count_erasures_obj) },
 };
 static MP_DEFINE_CONST_DICT(sim_globals, sim_globals_table);
 

@@ -73,12 +73,15 @@ void sim_reset(void) {
     snprintf(kept[2], sizeof(kept[2]), "--cut-after=%ld", sim_flash_cut_after);
     char *argv[ARGUMENTS_MAX];
     size_t n = 0;
-    for (; power_on_argv[n] != NULL && n < ARGUMENTS_MAX - 4; n++) {
+    for (; power_on_argv[n] != NULL && n < ARGUMENTS_MAX - 5; n++) {
         argv[n] = power_on_argv[n];
     }
     argv[n++] = kept[0];
     argv[n++] = kept[1];
     argv[n++] = kept[2];
+    if (sim_options.cut_clean) {
+        argv[n++] = "--cut-clean";
+    }
     argv[n] = NULL;
     sigprocmask(SIG_SETMASK, &buttons, NULL);
     become(argv);

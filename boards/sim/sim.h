@@ -35,6 +35,7 @@ typedef struct {
     bool uart_is_ours;      // made by this process: nobody else can keep its path alive
     int lifeline_fd;        // reads end-of-file when whoever wants this board has died, or -1
     long cut_after;         // flash operations to do before the power fails, or -1
+    bool cut_clean;         // it fails just before the next one, not in the middle of it
     int64_t rtc_unix_s;     // what the clock shows at power-on
     int64_t clock_offset_us; // kept by a reset
     int cause;              // what machine.reset_cause() says
@@ -62,6 +63,7 @@ void sim_uart_deafen(void);
 // flash.c: the flash chip.
 extern long sim_flash_cut_after;
 extern long sim_flash_operations;
+extern long sim_flash_erasures;
 void sim_flash_init(void);
 
 // power.c: the ways a run of the board ends.

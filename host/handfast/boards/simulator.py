@@ -54,6 +54,7 @@ def board_arguments(
     heap_kb: int | None = None,
     rtc: int | None = None,
     cut_after: int | None = None,
+    torn: bool = True,
     entropy: Entropy = "host",
 ) -> list[str]:
     """Return the simulator program's options for a board (boards/sim/main.c lists them)."""
@@ -67,6 +68,7 @@ def board_arguments(
         arguments += ["--rtc", str(rtc)]
     if cut_after is not None:
         arguments += ["--cut-after", str(cut_after)]
+        arguments += [] if torn else ["--cut-clean"]
     if entropy != "host":
         arguments += ["--entropy", entropy]
     return arguments
@@ -146,11 +148,14 @@ class SimulatedBoard:
         """The process that is the board, while it runs."""
         return self._process.pid if self._process is not None and self.is_running else None
 
-    def power_on(self, *, cut_after: int | None = None, rtc: int | None = None) -> None:
+    def power_on(
+        self, *, cut_after: int | None = None, torn: bool = True, rtc: int | None = None
+    ) -> None:
         """Switch the power on; returns when the board boots.
 
         Args:
             cut_after: the power fails in the middle of the flash operation after that many.
+            torn: False lets it fail just before that operation begins.
             rtc: what the clock shows, in unix seconds; the board's epoch by default. A later
                 power cycle starts with it again.
 
@@ -169,12 +174,12 @@ class SimulatedBoard:
             termios.tcflush(self._master, termios.TCIFLUSH)
             alive, self._lifeline = os.pipe()
             try:
-                self._process = self._spawn(alive, cut_after)
+                self._process = self._spawn(alive, cut_after, torn)
             finally:
                 os.close(alive)
             self._wait_until_started()
 
-    def _spawn(self, lifeline: int, cut_after: int | None) -> subprocess.Popen[bytes]:
+    def _spawn(self, lifeline: int, cut_after: int | None, torn: bool) -> subprocess.Popen[bytes]:
         arguments = board_arguments(
             self.definition,
             flash_image=self.flash_image,
@@ -182,6 +187,7 @@ class SimulatedBoard:
             heap_kb=self._heap_kb,
             rtc=self._rtc,
             cut_after=cut_after,
+            torn=torn,
             entropy=self.entropy,
         )
         arguments += ["--uart-fd", str(self._master), "--lifeline-fd", str(lifeline)]

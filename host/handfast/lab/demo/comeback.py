@@ -17,6 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 
 from handfast.boards.console import Event, Line, parse_event
+from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import CheckFailed
 from handfast.lab.demo.checks import all_telemetry, expect, log_lines
@@ -27,12 +28,38 @@ from handfast.lab.demo.scene import Scene
 BOOT_WITHIN_S = 30.0  # two seconds at most, unless the machine is busy
 _LOGGED_WITHIN_S = 5.0
 _READ_S = 0.02
-_REPORTED = re.compile(r"mtls: telemetry [^\n]*status=200[^\n]*\n")
+_LOOK = """
+import os
+from binascii import hexlify
+from hashlib import sha256
+from mtls.store import Store
+store = Store()
+pointer = store.current()
+named = pointer and store.identity(pointer)
+leaf = named and hexlify(sha256(named.cert_der).digest()).decode()
+print(repr(([name for name in os.listdir("/mtls") if name.endswith(".new")], leaf)))
+"""
 _LAST_LINES = 4
+# A leaf before and after its first request, until its successor makes one.
+IN_USE = ("pending", "current")
 # The log has the first octets of a certificate's SHA-256.
 _LOGGED_DIGITS = 16
 # What a board alone brings about in the audit; everything else is somebody's help.
 _ITS_OWN_DOING = {"issued", "switched", "token-refused", "key-reused"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a board prints once it has done what it was given power for, and what that is called."""
+
+    pattern: re.Pattern[str]
+    name: str
+
+
+REPORTED = Sign(
+    re.compile(r"mtls: telemetry [^\n]*status=200[^\n]*\n"),
+    "report acknowledged",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +115,14 @@ def provision_and_switch_off(
 
 @contextmanager
 def powered(
-    board: DemoBoard, *, rtc: int | None = None, cut_after: int | None = None
+    board: DemoBoard,
+    *,
+    rtc: int | None = None,
+    cut_after: int | None = None,
+    torn: bool = True,
 ) -> Iterator[None]:
     """Give the board power for as long as the block lasts, however it ends."""
-    board.board.power_on(rtc=rtc, cut_after=cut_after)
+    board.board.power_on(rtc=rtc, cut_after=cut_after, torn=torn)
     try:
         yield
     finally:
@@ -104,7 +135,15 @@ def wakes_at(board: DemoBoard) -> int:
     return int(datetime(simulator.epoch if simulator else 1970, 1, 1, tzinfo=UTC).timestamp())
 
 
-def boot(scene: Scene, board: DemoBoard, *, rtc: int, cut_after: int | None = None) -> Boot:
+def boot(
+    scene: Scene,
+    board: DemoBoard,
+    *,
+    rtc: int,
+    cut_after: int | None = None,
+    torn: bool = True,
+    sign: Sign = REPORTED,
+) -> Boot:
     """Give the board power until its first report is acknowledged, or until the cut.
 
     Args:
@@ -112,33 +151,35 @@ def boot(scene: Scene, board: DemoBoard, *, rtc: int, cut_after: int | None = No
         board: switched off, as it is again afterwards.
         rtc: what its clock shows at first, in unix seconds.
         cut_after: the power fails in the middle of the flash operation after that many.
+        torn: False lets it fail just before that operation.
+        sign: what ends the boot, if it is not the first report.
 
     Raises:
         CheckFailed: neither within :data:`BOOT_WITHIN_S`, or the board ended by itself.
     """
     log_start = scene.log.stat().st_size
     with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
-        with powered(board, rtc=rtc, cut_after=cut_after):
-            text = _listen(scene, board, link)
+        with powered(board, rtc=rtc, cut_after=cut_after, torn=torn):
+            text = _listen(scene, board, link, sign)
             was_cut = board.board.power_was_cut
         while more := link.read_console(_READ_S):  # what it said last is still in the line
             text += more
     lines = text.rpartition("\n")[0].splitlines()
-    if not was_cut and not _REPORTED.search(text):
+    if not was_cut and not sign.pattern.search(text):
         last = " / ".join(lines[-_LAST_LINES:]) or "nothing"
-        raise CheckFailed(f"no report acknowledged in {BOOT_WITHIN_S:g} s; it said: {last}")
+        raise CheckFailed(f"no {sign.name} in {BOOT_WITHIN_S:g} s; it said: {last}")
     now = datetime.now(UTC)
     events = (parse_event(Line(number, now, line)) for number, line in enumerate(lines, 1))
     return Boot(tuple(event for event in events if event is not None), was_cut, log_start)
 
 
-def _listen(scene: Scene, board: DemoBoard, link: SerialLink) -> str:
-    """Return what the board printed up to its first report, its end, or the end of patience."""
+def _listen(scene: Scene, board: DemoBoard, link: SerialLink, sign: Sign) -> str:
+    """Return what the board printed up to the sign, its end, or the end of patience."""
     deadline = time.monotonic() + BOOT_WITHIN_S
     text = ""
     while board.board.is_running and time.monotonic() < deadline:
         text += link.read_console(_READ_S)
-        if _REPORTED.search(text):
+        if sign.pattern.search(text):
             break
         scene.pause(0)
     return text
@@ -227,3 +268,9 @@ def own_certificates(board: DemoBoard) -> set[str]:
         for identity in found
         if identity.key.public_key() == identity.certificate.public_key()
     }
+
+
+def left_on_flash(link: SerialLink) -> tuple[list[str], str | None]:
+    """Return the names of temporary files, and the SHA-256 (hex) of the leaf that is pointed to."""
+    temporary, leaf = literal(link, _LOOK)
+    return temporary, leaf

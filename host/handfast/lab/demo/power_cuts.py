@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handfast.boards.identify import literal
 from handfast.boards.provision import TOKEN_LIFETIME_S
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import CheckFailed
 from handfast.lab.demo.checks import all_telemetry, expect
 from handfast.lab.demo.comeback import (
+    IN_USE,
     Boot,
     Vigil,
     boot,
     expect_back_alone,
+    left_on_flash,
     powered,
     provision_and_switch_off,
     wakes_at,
@@ -33,9 +34,6 @@ LEAST_CUTS = 50
 _MOST_TRIES = 3 * LEAST_CUTS
 # After one cut in so many the power fails a second time, while the board recovers.
 _AGAIN_EVERY = 4
-
-# A leaf before and after its first request, until its successor makes one.
-_IN_USE = ("pending", "current")
 
 # What the board's clock shows as the power comes says what this boot is for.
 _RENEW_AT = 1_000_000_000
@@ -65,18 +63,6 @@ def start(store):
 app.say, app.start = say, start
 if not _since({_QUIET_AT}):
     app.main()
-"""
-
-_LOOK = """
-import os
-from binascii import hexlify
-from hashlib import sha256
-from mtls.store import Store
-store = Store()
-pointer = store.current()
-named = pointer and store.identity(pointer)
-leaf = named and hexlify(sha256(named.cert_der).digest()).decode()
-print(repr(([name for name in os.listdir("/mtls") if name.endswith(".new")], leaf)))
 """
 
 _FORGET = """
@@ -191,10 +177,10 @@ class _Bench:
 
     def _expect_pointer(self, link: SerialLink) -> None:
         """The pointer is on flash before the first request, so it never names an outdated leaf."""
-        _, leaf = literal(link, _LOOK)
+        _, leaf = left_on_flash(link)
         expect(leaf is not None, "the pointer to the leaf in use is not on the board's flash")
         state = {row["sha256"]: row["state"] for row in self._leaves()}.get(leaf, "unknown")
-        expect(state in _IN_USE, f"the pointer on the board's flash names a leaf that is {state}")
+        expect(state in IN_USE, f"the pointer on the board's flash names a leaf that is {state}")
 
     def _leaves(self) -> list[dict[str, Any]]:
         registered = self._scene.admin.device(self._board.name)["certificates"]
@@ -250,10 +236,10 @@ class _Bench:
         """After one more rotation: no temporary file, one live leaf, and the pointer names it."""
         expect(bool(self._boot(_While.ROTATING).named("renewed")), "it does not rotate any more")
         with self._repl() as link:
-            temporary, pointed = literal(link, _LOOK)
+            temporary, pointed = left_on_flash(link)
         expect(not temporary, f"left on flash: {', '.join(temporary)}")
         leaves = self._leaves()
-        live = [row["sha256"] for row in leaves if row["state"] in _IN_USE]
+        live = [row["sha256"] for row in leaves if row["state"] in IN_USE]
         expect(len(live) == 1, f"{len(live)} leaves are current or pending")
         expect(live == [pointed], "the pointer on flash does not name the current leaf")
         boots = len(self._boots)

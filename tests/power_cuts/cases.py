@@ -1,0 +1,116 @@
+"""Which cuts are tried, and what is counted: no board in here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The power fails after that many flash operations of a boot.
+
+    ``torn`` is in the middle of the next operation, with half of it done; otherwise just before it.
+    """
+
+    after: int
+    torn: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.after} ({'torn' if self.torn else 'clean'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A cut in a sequence, and perhaps one more in the recovery from it."""
+
+    sequence: str
+    first: Cut
+    second: Cut | None = None
+
+    def __str__(self) -> str:
+        """Say it as it is given to `python -m tests.power_cuts` to be tried again."""
+        said = f"--sequence {self.sequence} --first {self.first.after}"
+        if self.second is not None:
+            said += f" --second {self.second.after}"
+        clean = [n for n, cut in (("1", self.first), ("2", self.second)) if cut and not cut.torn]
+        return said + "".join(f" --clean {number}" for number in clean)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        reached: every cut happened; a boot may be over before the operation that was to be cut.
+        problem: why the board did not survive; "" if it did.
+    """
+
+    case: Case
+    reached: bool
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The count of one sequence's cases."""
+
+    operations: int
+    first_cuts: int = 0
+    second_cuts: int = 0
+    survived: int = 0
+    problems: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+    @property
+    def tried(self) -> int:
+        """Return the cases whose every cut happened."""
+        return self.first_cuts + self.second_cuts
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one case; one that was not reached is not counted, unless it failed."""
+        if outcome.reached or outcome.problem:
+            self.first_cuts += outcome.case.second is None
+            self.second_cuts += outcome.case.second is not None
+            self.survived += not outcome.problem
+        if outcome.problem:
+            self.problems.append(f"{outcome.case}: {outcome.problem}")
+
+    def as_json(self) -> dict[str, object]:
+        """Return what power_cuts.json has of a sequence."""
+        return {
+            "operations": self.operations,
+            "tried": self.tried,
+            "survived": self.survived,
+            "first_cuts": self.first_cuts,
+            "second_cuts": self.second_cuts,
+            "left_out_for_lack_of_time": self.left_out,
+            "problems": self.problems,
+        }
+
+
+def every_cut(operations: int) -> list[Cut]:
+    """Return both kinds of cut at each operation."""
+    return [Cut(after, torn) for after in range(operations) for torn in (True, False)]
+
+
+def sample(operations: int, count: int, seed: str) -> list[Cut]:
+    """Draw cuts, each at most once; the same ones for the same seed."""
+    cuts = every_cut(operations)
+    return random.Random(seed).sample(cuts, min(count, len(cuts)))  # noqa: S311
+
+
+def shuffled(items: Iterable[Case], seed: str) -> list[Case]:
+    """Return the cases in an order in which any beginning is spread over all of them."""
+    mixed = list(items)
+    random.Random(seed).shuffle(mixed)  # noqa: S311
+    return mixed
+
+
+def second_cuts(longest: int, seed: str) -> Iterator[Cut]:
+    """Yield where to cut a recovery, each time earlier, until one of them is within it."""
+    chance = random.Random(seed)  # noqa: S311
+    while longest > 0:
+        longest = chance.randrange(longest)
+        yield Cut(longest, torn=chance.random() < 0.5)
