@@ -68,8 +68,9 @@ class _Connection(tls.Connection):
         except Exception as error:
             heard = self._wire.heard
             self.close()
-            mapped = tls.signing_failure(context)
-            mapped = mapped or tls.handshake_error(error, host, port, heard, pins)
+            from .failure import handshake_error
+
+            mapped = handshake_error(error, host, port, heard, pins, context)
             if mapped is None:
                 raise
             raise mapped

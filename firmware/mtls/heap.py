@@ -7,7 +7,7 @@ from sys import modules
 RESIDENTS = "errors plan heap http url store tls call client drbg clock agent".split()
 # Needed once a boot or once in a leaf's life, and for no call; and what few boards ever need.
 VISITORS = "config entropy timesync tsp x509 der pkcs7 est keys p256 _p256_table".split()
-STRANGERS = "anchors csrattrs ntp problem provision retry".split()
+STRANGERS = "anchors csrattrs failure ntp problem provision retry".split()
 
 
 def make_room():
