@@ -33,13 +33,13 @@ def preload(*more):
     level = opt_level()
     opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
     try:
-        # Names are never freed: those of the visitors go to the bottom of the heap, at once.
-        for name in VISITORS:
-            __import__("mtls." + name)
-            make_room()
         for name in RESIDENTS + list(more):
             collect()
             __import__("mtls." + name)
+        # Names are never freed: those of the visitors go beside what stays, not amid what comes.
+        for name in VISITORS:
+            __import__("mtls." + name)
+            make_room()
     finally:
         opt_level(level)
     collect()

@@ -157,6 +157,7 @@ class Agent:
         due = time.ticks_diff(time.ticks_ms(), self._resync_at) >= 0
         if clock.believable and not self._resync and not due:
             return
+        make_room()
         from .timesync import sync
 
         self._resync_at = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
@@ -262,6 +263,11 @@ class Agent:
         self._rejected.discard(name)
         return key, key.to_der()
 
+    def _requested(self, name, slots, make_request):
+        """Return (key, public key, CSR), DER each: what makes keys has to go before a handshake."""
+        key, key_der = self._pending(name, slots)
+        return key_der, key.spki(), make_request(key)
+
     def _request(self, name, call):
         """Run one EST call; a key that the server has seen before is replaced by a fresh one."""
         try:
@@ -314,9 +320,9 @@ class Agent:
         name = spare_slot(None, pointer, slots)
         if token is not None and pointer is None and slots[name] is not None:
             slots[name] = ()  # the token is bound to this key: the same leaf comes again
-        key, key_der = self._pending(name, slots)
-        request = est.enrolment_request(key, config, hardware_id())
-        spki, key = key.spki(), None  # what makes keys has to go before the handshake
+        key_der, spki, request = self._requested(
+            name, slots, lambda key: est.enrolment_request(key, config, hardware_id())
+        )
         session = Session(config["enrol_url"], store, idevid, self.timeout_ms, self.clock)
         leaf_der = self._request(
             name,
@@ -341,10 +347,10 @@ class Agent:
         from . import est
 
         fresh = slots[name] != ()  # else its leaf may have been issued long ago
-        key, key_der = self._pending(name, slots)
         current = self._identity()
-        request = est.renewal_request(key, current.certificate())
-        spki, key = key.spki(), None
+        key_der, spki, request = self._requested(
+            name, slots, lambda key: est.renewal_request(key, current.certificate())
+        )
         session = Session(
             self._config["enrol_url"], store, current, self.timeout_ms, self.clock, self._watch_est
         )

@@ -69,8 +69,9 @@ class _Connection(tls.Connection):
         except Exception as error:
             heard = self._wire.heard
             self.close()
-            mapped = tls.signing_failure(context)
-            mapped = mapped or tls.handshake_error(error, host, port, heard, pins, free)
+            from .failure import handshake_error
+
+            mapped = handshake_error(error, host, port, heard, pins, context, free)
             if mapped is None:
                 raise
             raise mapped

@@ -25,14 +25,12 @@ _RSA_ENCRYPTION = _PKCS1 + b"\x01"
 _EDWARDS = const(b"\x2b\x65")  # X25519 to Ed448: key and signature in one
 
 
-def ask(session, prefix, content):
-    """Raise UnsupportedAlgorithm if the EST server asks for what a board cannot do.
+def heed(response, content):
+    """Raise UnsupportedAlgorithm if the EST server's answer asks for what a board cannot do.
 
-    `content(response, type)` gives the DER in a response. The connection stays open for the request
-    that follows: this costs one round trip. Any answer below 500 but 200 means that it asks for
-    nothing (RFC 7030 4.5.2: 204 and 404).
+    `content(response, type)` gives the DER in a response. Any answer below 500 but 200 means that
+    it asks for nothing (RFC 7030 4.5.2: 204 and 404).
     """
-    response = session.get(prefix + "csrattrs")
     if response.status_code >= 500:
         response.raise_for_status()
     if response.status_code == 200 and response.content:

@@ -5,7 +5,7 @@
 import tls
 
 from .errors import ConfigError, StoreDamaged
-from .tls import CURRENT, choose_identity, client_context, require_ready, signing_failure, tls_error
+from .tls import CURRENT, choose_identity, client_context, require_ready
 
 CERT_REQUIRED = tls.CERT_REQUIRED
 
@@ -65,6 +65,8 @@ def wrap_socket(
             sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake
         )
     except Exception as error:
+        from .failure import signing_failure, tls_error
+
         mapped = signing_failure(made) or tls_error(error, server_hostname, True)
         if mapped is None:
             raise

@@ -19,12 +19,8 @@ from micropython import const
 from .errors import (
     ClockNotSet,
     NotEnrolled,
-    OutOfMemory,
-    ProtocolError,
-    Refused,
     StoreDamaged,
     Unreachable,
-    Untrusted,
 )
 from .heap import make_room
 
@@ -37,14 +33,8 @@ _CIPHERS = const(
 )
 # In place of anchors: any peer will do, since nothing secret is sent (anchors.py).
 UNVERIFIED = object()
-_EPIPE = const(32)
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
-_FATAL_ALERT = const(-0x7780)
-_CONN_EOF = const(-0x7280)
-_OUT_OF_MEMORY = const((12, -0x7F00, -0x2880, -0x3F80, -0x10))  # ENOMEM; SSL, X.509, PK, bignum
-# Also said of a signature that mbedTLS had no heap left to check.
-_UNSIGNED = const("verified: The certificate is not correctly signed by the trusted CA")
 CURRENT = "current"  # the identity that the store's pointer names
 _CONNECTING = const((11, 114, 115, 119))  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
 
@@ -291,12 +281,6 @@ def client_context(anchors, identity=None, pins=None):
     return context
 
 
-def signing_failure(context):
-    """Return why a key in a chip did not sign for the handshake; None if that was not it."""
-    signer = getattr(context, "ecdsa_sign_callback", None)
-    return signer.failure if signer else None
-
-
 def step_deadline(left, limit_ms):
     """Return the deadline of one step: its own limit (None for none), but not past the total."""
     return deadline_in(left if limit_ms is None else min(left, limit_ms))
@@ -324,52 +308,13 @@ def connect_tls(
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
-        mapped = signing_failure(context)
-        mapped = mapped or handshake_error(error, host, port, wire.heard, pins, free)
-        wire = None
+        heard, wire = wire.heard, None
         gc.collect()
+        from .failure import handshake_error
+
+        mapped = handshake_error(error, host, port, heard, pins, context, free)
         if mapped is None:
             raise
         raise mapped
     wire.blocking = False
     return Connection(wire, stream)
-
-
-def handshake_error(error, host, port, heard, pins, free):
-    """As tls_error, where pins, or a heap with only `free` bytes before, may be the reason."""
-    where = "%s:%d" % (host, port)
-    if pins is not None and pins.refused:
-        return Untrusted(where + " is verified, but none of its keys is pinned")
-    found = tls_error(error, where, heard)
-    unsigned = isinstance(found, Untrusted) and found.args[0].endswith(_UNSIGNED)
-    if unsigned or isinstance(found, ProtocolError):
-        from .heap import needed
-
-        if free < needed():  # then it may mean no more than that
-            return OutOfMemory("not enough heap, or " + found.args[0], *found.args[1:])
-    return found
-
-
-def tls_error(error, where, heard):
-    """Return the library's error for what `tls` raised during a handshake, None if not known.
-
-    `heard`: the peer has sent something. It refuses a certificate after its own hello; one that
-    hangs up without a word (it restarts, it is full, its balancer has no backend) refuses nothing.
-    """
-    if isinstance(error, MemoryError):
-        return OutOfMemory("not enough heap for a TLS session with %s: free some" % where)
-    if isinstance(error, ValueError):
-        reasons = [line for line in str(error).split("\n") if line]
-        return Untrusted(where + " is not verified: " + "; ".join(reasons))
-    if not isinstance(error, OSError):
-        return None
-    code = error.errno
-    if code == _ETIMEDOUT:
-        return Unreachable(where + " does not finish the TLS handshake in time")
-    if code in _OUT_OF_MEMORY:
-        return OutOfMemory("not enough heap for a TLS session with %s: free some" % where, code)
-    if heard and code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
-        return Refused(0, None, where + " ended the TLS handshake (%d)" % code)
-    if code > 0 or code == _CONN_EOF:
-        return Unreachable(where + " hung up during the TLS handshake: is it running?", code)
-    return ProtocolError(where + " does not speak TLS as expected", code)

@@ -29,7 +29,7 @@ _MAY_IMPORT = {
 
 # The device's library from bottom to top: a module imports its own layer and those below.
 _LAYERS = (
-    {"errors", "plan", "_p256_table", "heap"},
+    {"errors", "plan", "_p256_table", "heap", "failure"},
     {"der", "clock", "url", "drbg"},
     {"csrattrs", "config", "entropy", "erase", "p256", "pkcs7", "ntp"},
     {"store", "keys", "x509", "tsp", "atecc"},

@@ -22,7 +22,8 @@ from handfast.errors import EnvironmentProblem
 from handfast.resources import firmware_dir
 
 _COMPILE_TIMEOUT_S = 60
-# As manifest.py freezes it: tracebacks name files and functions, without the lines.
+# As manifest.py freezes it: tracebacks name modules and functions, without the lines. The module's
+# own name for its file is one that a board has in memory anyway.
 _OPTIMISATION = "-O3"
 
 
@@ -65,7 +66,7 @@ def _compile(compiler: Path, sources: list[Path], version: int) -> dict[str, byt
     with tempfile.TemporaryDirectory(prefix="handfast-mpy-") as folder:
         for source in sources:
             out = Path(folder) / f"{source.stem}.mpy"
-            command = [compiler, _OPTIMISATION, "-s", f"mtls/{source.name}", "-o", out, source]
+            command = [compiler, _OPTIMISATION, "-s", source.stem, "-o", out, source]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
                 found[out.name] = out.read_bytes()
