@@ -8,7 +8,7 @@ _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": 
 # In the order that leaves the largest free piece: 49 KB of the sim-pico-w's heap, where the order
 # of the layers leaves 25. What is compiled last takes the holes of what came before.
 _MODULES = (
-    "errors plan http store tls call client agent x509 tsp config est timesync keys p256 drbg"
+    "errors plan http store tls call client agent x509 tsp url secrets est timesync keys p256 drbg"
     " pkcs7 clock der"
 ).split()
 
@@ -23,6 +23,15 @@ def __getattr__(name):
     except ImportError:
         raise AttributeError(name)
     return module if home == name else getattr(module, name)
+
+
+def unload(*names):
+    """Give the heap of modules back that are needed once in a while; an import loads them again."""
+    from sys import modules
+
+    for name in names:
+        if modules.pop("mtls." + name, None):
+            delattr(modules["mtls"], name)
 
 
 def preload(*more):

@@ -258,3 +258,11 @@ class Session(client.SessionBase):
                 body.extend(bytes(256))
             at += await self.read_into(memoryview(body)[at:])
         return bytes(memoryview(body)[:at])
+
+
+def __getattr__(name):
+    if name != "Agent":
+        raise AttributeError(name)
+    from .aio_agent import Agent
+
+    return Agent

@@ -6,10 +6,10 @@ import time
 from micropython import const
 
 from .call import Call
-from .config import split_url
 from .errors import OutOfMemory, ProtocolError, Refused, Unreachable, Untrusted
 from .http import MAX_BODY_BYTES, ResponseParser
 from .tls import CURRENT, choose_identity, connect_tls, deadline_in, left_ms, require_ready
+from .url import split_url
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)

@@ -87,6 +87,9 @@ class Clock:
         self._floor = max(BUILD_TIME, self._stored)
         self.believable = False
         self.source = None  # "tsa", "leaf", "ntp" or "rtc", once believable
+        self.drift_ppm = None  # of the board's ticks against signed time, once measured
+        self.measured_from = None  # (signed time, ticks)
+        self._doubtful_at = None  # ticks when signed time should be asked for again
 
     def floor(self):
         """No true time is before this."""
@@ -101,6 +104,19 @@ class Clock:
         if t < self._floor:
             raise Untrusted("signed time is before the floor", t, self._floor)
         self._believe(t, "tsa")
+        from . import unload
+        from .drift import measure
+
+        self.drift_ppm, self.measured_from, in_ms = measure(
+            t, time.ticks_ms(), self.drift_ppm, self.measured_from
+        )
+        self._doubtful_at = time.ticks_add(time.ticks_ms(), in_ms)
+        unload("drift")
+
+    def doubtful(self):
+        """Whether signed time should be asked for again, by the drift measured so far."""
+        at = self._doubtful_at
+        return at is not None and time.ticks_diff(time.ticks_ms(), at) >= 0
 
     def accept_hint(self, t, not_after, source="ntp"):
         """Set the clock to an unsigned time if it is within floor..not_after; says whether.

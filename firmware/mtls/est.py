@@ -108,12 +108,11 @@ def _enrol(session, operation, request, key, now, headers):
 
 def _ask(session):
     """See csrattrs.ask; a board asks once in its life, and the module's heap is worth more."""
-    from sys import modules
-
+    from . import unload
     from .csrattrs import ask
 
     ask(session, PREFIX, content)
-    del modules["mtls.csrattrs"], modules["mtls"].csrattrs
+    unload("csrattrs")
 
 
 def simpleenroll(session, request, key, now, user=None, token=None):

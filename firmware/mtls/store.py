@@ -199,16 +199,18 @@ class Store:
 
     def config(self):
         if self._config is None:
+            from . import unload
             from .config import parse_config
 
             data = self._read("config.json")
             if data is None:
                 raise ConfigError("no %s: provision this board" % self._path("config.json"))
             self._config = parse_config(data)
+            unload("config")
         return self._config
 
     def _secrets(self):
-        from .config import parse_secrets
+        from .secrets import parse_secrets
 
         data = self._read("secret.json")
         return {} if data is None else parse_secrets(data)

@@ -340,9 +340,9 @@ def handshake_error(error, host, port, heard, pins, free):
     found = tls_error(error, where, heard)
     unsigned = isinstance(found, Untrusted) and found.args[0].endswith(_UNSIGNED)
     if unsigned or isinstance(found, ProtocolError):
-        from .heap import needed
+        from .heap import DOUBT_BYTES, needed
 
-        if free < needed():  # then it may mean no more than that
+        if free < needed() + DOUBT_BYTES:  # then it may mean no more than that
             return OutOfMemory("not enough heap, or " + found.args[0], *found.args[1:])
     return found
 

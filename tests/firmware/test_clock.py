@@ -42,7 +42,7 @@ class StoreModel:
 @pytest.fixture(params=[1970, 2000])
 def board(request, monkeypatch):
     """A board's time and machine modules, with the epoch that its port has."""
-    state = SimpleNamespace(unix=clock.to_unix(request.param, 1, 1), set_to=None)
+    state = SimpleNamespace(unix=clock.to_unix(request.param, 1, 1), set_to=None, ticks_ms=0)
     epoch = clock.to_unix(request.param, 1, 1)
 
     class RTC:
@@ -55,7 +55,11 @@ def board(request, monkeypatch):
     machine.RTC = RTC
     monkeypatch.setitem(sys.modules, "machine", machine)
     board_time = SimpleNamespace(
-        time=lambda: state.unix - epoch, gmtime=lambda t: time.gmtime(t + epoch)
+        time=lambda: state.unix - epoch,
+        gmtime=lambda t: time.gmtime(t + epoch),
+        ticks_ms=lambda: state.ticks_ms,
+        ticks_add=lambda ticks, ms: ticks + ms,
+        ticks_diff=lambda later, earlier: later - earlier,
     )
     monkeypatch.setattr(clock, "time", board_time)
     return state

@@ -16,7 +16,6 @@ from test_client_on_board import server_ca, server_context
 
 from handfast.boards.builder import build_simulator
 
-
 # Where mbedTLS lives in the collected heap. At 36 KB it says that the signature is wrong.
 PICO = (("sim-pico-w", None), ("sim-pico-w", "1.25.0"))
 ESP32 = ("sim-esp32", None)
