@@ -6,10 +6,13 @@ sets the clock between floor and leaf's end, and signed time is asked for all th
 Registers as in Maxim's data sheet 19-5170, rev. 10, figure 1 ("Timekeeping Registers").
 """
 
-from micropython import const
-
 from .clock import to_civil, to_unix
 from .errors import ClockNotSet, ConfigError
+
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
 
 _ADDRESS = const(0x68)
 _TIME = const(0x00)  # seconds, minutes, hours, day of week, date, month, year: BCD
@@ -51,7 +54,7 @@ def parse(registers):
     fields = [registers[0], registers[1], registers[2], registers[4], registers[5], registers[6]]
     fields[4] &= 0x7F  # the century bit, which toggles after 99: all our years begin with 20
     second, minute, hour, day, month, year = [(b >> 4) * 10 + (b & 15) for b in fields]
-    good = not registers[2] & _TWELVE_HOURS and all([b & 15 < 10 for b in fields])
+    good = not registers[2] & _TWELVE_HOURS and all(b & 15 < 10 for b in fields)
     good = good and second < 60 and minute < 60 and hour < 24 and 1 <= day <= 31
     if not good or not 1 <= month <= 12 or year > 99:
         raise ClockNotSet("the DS3231 holds no time: is it another chip?")
@@ -69,7 +72,7 @@ def _bus(settings):
     numbers = None
     if isinstance(settings, dict) and settings.get("chip") == "ds3231":
         numbers = [settings.get(name) for name in ("i2c", "scl", "sda")]
-    if not numbers or not all([isinstance(n, int) and 0 <= n < 256 for n in numbers]):
+    if not numbers or not all(isinstance(n, int) and 0 <= n < 256 for n in numbers):
         raise ConfigError('config.json: rtc must have "chip": "ds3231", i2c, scl, sda')
     from machine import I2C, Pin
 
