@@ -88,7 +88,7 @@ class Clock:
         self.believable = False
         self.source = None  # "tsa", "leaf", "ntp" or "rtc", once believable
         self.drift_ppm = None  # of the board's ticks against signed time, once measured
-        self.measured_from = None  # (signed time, ticks)
+        self._measured_from = None  # (signed time, ticks)
         self._doubtful_at = None  # ticks when signed time should be asked for again
 
     def floor(self):
@@ -107,10 +107,13 @@ class Clock:
         from . import unload
         from .drift import measure
 
-        self.drift_ppm, self.measured_from, in_ms = measure(
-            t, time.ticks_ms(), self.drift_ppm, self.measured_from
-        )
-        self._doubtful_at = time.ticks_add(time.ticks_ms(), in_ms)
+        ticks = time.ticks_ms()
+        began, began_ticks = self._measured_from or (t, ticks)
+        since_ms = time.ticks_diff(ticks, began_ticks)
+        self.drift_ppm, anew, trusted_ms = measure(t - began, since_ms, self.drift_ppm)
+        if anew or self._measured_from is None:
+            self._measured_from = (t, ticks)
+        self._doubtful_at = time.ticks_add(ticks, trusted_ms)
         unload("drift")
 
     def doubtful(self):

@@ -1,8 +1,6 @@
 # Handfast mTLS for MicroPython: how fast a board's clock is, and for how long it can be left alone
 # MIT license; Copyright (c) 2026 the Handfast authors
-"""Loaded when signed time has set the clock, and unloaded again. Pure, but for the ticks' wrap."""
-
-import time
+"""Loaded when signed time has set the clock, and unloaded again. Pure."""
 
 # Signed time is in whole seconds, and ms ticks wrap after 12 days: from an hour to five days.
 _LEAST_S = 3600
@@ -31,16 +29,12 @@ def trusted_ms(drift):
     return min(_MOST_S * 1000, _TOLERATED_MS * 1000000 // max(1, abs(drift)))
 
 
-def measure(signed, ticks, drift, measured_from):
-    """Return (drift in ppm or None, (signed time, ticks) to measure from, ms until doubtful).
+def measure(signed_s, ticks_ms, drift):
+    """Return (drift in ppm or None, whether to measure anew from here, ms until doubtful).
 
-    Given the signed time that sets the clock, the ticks then, and the first two of what the last
-    call returned.
+    Given the seconds and ticks since the measurement began, and the drift known so far.
     """
-    if measured_from is not None:
-        signed_s = signed - measured_from[0]
-        now = drift_ppm(signed_s, time.ticks_diff(ticks, measured_from[1]))
-        if now is None and 0 <= signed_s < _LEAST_S:
-            return drift, measured_from, trusted_ms(drift)  # too soon: it goes on
-        drift = drift if now is None else now
-    return drift, (signed, ticks), trusted_ms(drift)
+    now = drift_ppm(signed_s, ticks_ms)
+    too_soon = now is None and 0 <= signed_s < _LEAST_S
+    drift = drift if now is None else now
+    return drift, not too_soon, trusted_ms(drift)
