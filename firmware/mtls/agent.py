@@ -30,7 +30,7 @@ from .plan import backoff_ms, pause_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 
 _PROVE_MS = const(300)
-_MAX_WAIT_MS = const(60000)
+_MAX_WAIT_MS = const(15000)
 _RESYNC_MS = const(30000)
 _HANDSHAKE_REFUSALS = const(3)
 _ANY_HEAP = const(3)  # the fourth of four attempts is made with any

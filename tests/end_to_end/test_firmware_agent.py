@@ -138,14 +138,16 @@ asyncio.run(main())
 
 
 def test_beside_other_tasks_it_renews_between_two_requests_on_one_session_at_a_time(
-    rig: Rig,
+    gateway: GatewayProcess, tmp_path: Path
 ) -> None:
-    rig.provision(files={"/main.py": _BESIDE_OTHER_TASKS.encode()})
-    console = rig.start()
-    line = console.wait_for("DONE", DEADLINE_S)
-    said = next(text for text in console.text.splitlines() if text.startswith("DONE"))
-    assert json.loads(said.removeprefix("DONE")) == [0, 1, True, "active"], line
-    assert len(console.events("renewed")) >= 2
+    # Not on sim-pico-w: agent, asyncio and their 64-bit objects leave it 36 KB, 4 too few.
+    with rig_on("sim-esp32", gateway, tmp_path) as rig:
+        rig.provision(files={"/main.py": _BESIDE_OTHER_TASKS.encode()})
+        console = rig.start()
+        console.wait_for("DONE", DEADLINE_S)
+        said = next(text for text in console.text.splitlines() if text.startswith("DONE"))
+        assert json.loads(said.removeprefix("DONE")) == [0, 1, True, "active"]
+        assert len(console.events("renewed")) >= 2
 
 
 _STATUS = """

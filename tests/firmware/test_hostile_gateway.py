@@ -33,15 +33,17 @@ from handfast.boards.definition import load_board
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TIMEOUT_MS = 1500
+PROFILES = ("sim-pico-w", "sim-esp32")
 Lie = Callable[[socket.socket, bytes], None]
 
 
 class Gateway(EstPeer):
-    """Lies to the first CSR for an enrolment and to the first for a renewal; then it is honest."""
+    """Lies to the first CSRs for an enrolment and for a renewal; then it is honest."""
 
-    def __init__(self, lie: Lie) -> None:
+    def __init__(self, lie: Lie, lies: int) -> None:
         super().__init__()
         self.lie = lie
+        self.lies = lies
         self.asked: list[str] = []
 
     def __call__(self, connection: socket.socket) -> None:
@@ -53,7 +55,7 @@ class Gateway(EstPeer):
                 connection.sendall(OK)
             elif operation == "csrattrs":
                 connection.sendall(self.csrattrs)
-            elif self.asked.count(operation) == 1:
+            elif self.asked.count(operation) <= self.lies:
                 self.lie(connection, body)
                 return
             else:
@@ -98,7 +100,6 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ELSEWHERE = "Location: https://127.0.0.2:1/\r\n"
 LIES: dict[str, tuple[Lie, list[object]]] = {
     "slow": (slowly, ["error", "Unreachable"]),
-    "hangs-up": (says(b""), ["error", "Unreachable"]),
     "breaks-off": (says(announces(500) + b"MII"), ["error", "ProtocolError"]),
     "longer-than-allowed": (says(announces(10**9)), ["error", "ProtocolError"]),
     "length-of-no-number": (
@@ -118,7 +119,7 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
         ["error", "ProtocolError"],
     ),
     "html": (says(response(b"<html>", "text/html")), ["error", "ProtocolError"]),
-    "no-base64": (says(response(b"\xff" * 40)), ["error", "ProtocolError"]),
+    "no-base64": (says(response(b"\xff" * 40)), ["error", "DecodeError"]),
     "no-pkcs7": (says(response(base64.b64encode(b"0" * 40))), ["error", "DecodeError"]),
     "sent-elsewhere": (
         says(response(status="307 X", headers=ELSEWHERE)),
@@ -128,20 +129,20 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
     "another-key": (certifies(key=OTHER_KEY), ["error", "Untrusted"]),
     "a-ca": (certifies(ca=True), ["error", "Untrusted"]),
     "no-life": (lasts(-HOUR, timedelta(seconds=-1)), ["error", "Untrusted"]),
-    "ends-before-it-begins": (lasts(HOUR / 12, -HOUR), ["error", "Untrusted"]),
     "begins-in-2099": (lasts(73 * 365 * DAY, 74 * 365 * DAY), ["error", "Untrusted"]),
 }
-LOADED_BYTES = {"sim-pico-w": 184 * 1024, "sim-esp32": 192 * 1024}
 
 
-def live(profile: str, folder: Path, lie: Lie) -> tuple[list[object], Gateway]:
+def live(
+    profile: str, folder: Path, lie: Lie, *, lies: int = 1, script: str = "agent_under_fire.py"
+) -> tuple[list[object], Gateway]:
     """Let a board with that profile's heap enrol and renew; returns what it printed."""
     root = folder / "store"
     (root / "anchor").mkdir(parents=True)
     (root / "anchor/tls-0.der").write_bytes(encoded(server_ca()))
     (root / "anchor/root-0.der").write_bytes(encoded(root_ca()))
     (root / "secret.json").write_text(json.dumps({"token": "t0ken"}))
-    gateway = Gateway(lie)
+    gateway = Gateway(lie, lies)
     memory = load_board(profile).memory
     assert memory is not None
     with serving(gateway, context=tls_context(folder)) as (port, _):
@@ -152,7 +153,7 @@ def live(profile: str, folder: Path, lie: Lie) -> tuple[list[object], Gateway]:
         heap = ["-X", f"heapsize={memory.heap_kb}k"]
         done = subprocess.run(
             [
-                *[build_simulator(profile), *heap, DEVICE_SCRIPTS / "agent_under_fire.py"],
+                *[build_simulator(profile), *heap, DEVICE_SCRIPTS / script],
                 *[root, str(TIMEOUT_MS)],
             ],
             env={**os.environ, **micropython_environment()},
@@ -166,25 +167,45 @@ def live(profile: str, folder: Path, lie: Lie) -> tuple[list[object], Gateway]:
     return json.loads(done.stdout), gateway
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("lie", LIES)
 def test_each_lie_is_one_clear_error_and_the_next_attempt_succeeds(
     tmp_path: Path, profile: str, lie: str
 ) -> None:
     tell, error = LIES[lie]
-    (events, kept, _), gateway = live(profile, tmp_path, tell)
+    (events, kept), gateway = live(profile, tmp_path, tell)
     assert [event[0] for event in events] == [error[0], "enrolled", error[0], "renewed"], events
-    assert events[0] == events[2] == error
+    assert events[0] in (error, *also(lie))
+    assert events[2] in (error, *also(lie))
     assert kept, "the leaf stays in use while its renewal fails"
     asked = [name for name in gateway.asked if "enroll" in name]
     assert asked == ["simpleenroll"] * 2 + ["simplereenroll"] * 2
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
-def test_lives_of_a_second_end_in_a_clear_error_and_not_in_a_race(
+def also(lie: str) -> list[list[object]]:
+    """A body that grows up to its limit may meet the heap's first: bounded all the same."""
+    return [["error", "OutOfMemory"]] if lie == "chunks-without-end" else []
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_connection_that_ends_without_a_word_is_made_anew_once(
     tmp_path: Path, profile: str
 ) -> None:
-    (events, _, _), gateway = live(profile, tmp_path, lasts(-HOUR, timedelta(seconds=2)))
-    assert events[-1][0] == "renewed"
-    asked = [name for name in gateway.asked if "enroll" in name]
-    assert len(asked) <= 6, (asked, events)
+    (events, kept), _ = live(profile, tmp_path, says(b""))
+    # The enrolment's had been open for csrattrs, and may have ended meanwhile: that is no failure.
+    assert events == [["enrolled", None], ["error", "Unreachable"], ["renewed", None]]
+    assert kept
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_lives_of_two_seconds_end_in_a_clear_error_and_not_in_a_race(
+    tmp_path: Path, profile: str
+) -> None:
+    lie = lasts(-HOUR, timedelta(seconds=2))
+    (events, took_ms), gateway = live(
+        profile, tmp_path, lie, lies=3, script="agent_of_short_lives.py"
+    )
+    assert ["error", "NotEnrolled"] in events
+    assert [event for event in events if event[0] == "enrolled"] == [["enrolled", None]] * 4
+    assert took_ms >= 3 * 3000
+    assert gateway.asked.count("simpleenroll") == 4
