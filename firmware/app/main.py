@@ -119,41 +119,52 @@ def start(store):
     return agent, Reporter(agent, store.config(), boot_id)
 
 
-def rejoin(store):
-    """Join Wi-Fi again if it was lost; not every port does so by itself."""
-    from mtls import net
+class NoWatchdog:
+    def progress(self):
+        pass
 
-    try:
-        net.up(store)
-    except MTLSError as error:
-        say_error(error)
+
+def watchdog(config):
+    if not config["watchdog_s"]:
+        return NoWatchdog()
+    from mtls.watchdog import Watchdog
+
+    return Watchdog(config["watchdog_s"])
 
 
 def run():
     mtls.preload()
-    from mtls import net
     from mtls.store import Store
 
     store = Store()
-    if store.config()["secure_element"]:
+    config = store.config()
+    if config["secure_element"]:
         mtls.preload("atecc")
-    net.up(store)
+    dog = watchdog(config)
+    network = None
+    if config["networks"]:
+        from mtls.net import Network
+
+        network = Network(store)
+        network.up()
     agent, reporter = start(store)
-    agent_at = report_at = time.ticks_ms()
+    agent_at = report_at = network_at = time.ticks_ms()
     while True:
+        if network and _due(network_at):
+            network_at = _in(network.step())
         if _due(agent_at):
-            if agent.failures:
-                rejoin(store)
             agent_at = _in(agent.step())
         if agent.active is None:
             report_at = time.ticks_ms()
         elif _due(report_at):
-            if reporter.failures:
-                rejoin(store)
             report_at = _in(reporter.step())
+            if not reporter.failures:
+                dog.progress()
             if agent.active is None or not agent.clock.believable:
                 agent_at = time.ticks_ms()  # refused: let it find another way in
         wait = agent_at if agent.active is None else _earlier(agent_at, report_at)
+        if network:
+            wait = _earlier(wait, network_at)
         gc.collect()
         time.sleep_ms(max(1, min(1000, time.ticks_diff(wait, time.ticks_ms()))))
 

@@ -1,6 +1,7 @@
 # Handfast mTLS for MicroPython: keeps time and a valid identity, and survives what comes
 # MIT license; Copyright (c) 2026 the Handfast authors
 """Call `step()` from the application's loop; it returns the ms until it wants to be called again.
+For asyncio there is mtls.aio.Agent, with `await run()`.
 
 Requests go through `agent.session`: it presents the current leaf, and the agent closes it before
 opening a TLS session of its own, so that there is never more than one.
@@ -26,13 +27,15 @@ from .errors import (
     console_facts,
 )
 from .heap import make_room
-from .plan import backoff_ms, renewal_plan
+from .plan import backoff_ms, pause_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 
 _PROVE_MS = const(300)
-_MAX_WAIT_MS = const(60000)
+_MAX_WAIT_MS = const(15000)
 _RESYNC_MS = const(30000)
 _HANDSHAKE_REFUSALS = const(3)
+_ANY_HEAP = const(3)  # the fourth of four attempts is made with any
+_FIRST_ASK_MS = const(15000)
 _PREFIX = const("urn:handfast:error:")
 _KEY_REUSED = _PREFIX + "key-reused"
 _NOT_YET_VALID = _PREFIX + "certificate-not-yet-valid"
@@ -56,7 +59,10 @@ def about_the_leaf(refusal):
 
 class Agent:
     """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
-    "refused" and "error"; facts are (key, value) pairs without secrets."""
+    "refused" and "error"; facts are (key, value) pairs without secrets. It is called from within
+    `step()`, and from within a request when the gateway says no: it must not call either."""
+
+    session_class = Session
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):
         self.store = store
@@ -65,6 +71,7 @@ class Agent:
         self.not_before = self.not_after = 0
         self.timeout_ms = timeout_ms
         self.failures = 0
+        self.last_error = None  # what the newest "error" or "refused" said
         self._on_event = on_event
         self._config = store.config()
         self._rejected = set()
@@ -75,8 +82,16 @@ class Agent:
         self._resync = True
         self._resync_at = time.ticks_ms()
         self._jitter = 0
-        self.session = Session(
-            self._config["api_url"], store, self._identity, timeout_ms, self.clock, self._watch
+        self._suggested = None  # a moment to renew in the window that the gateway suggests
+        self._issued_at = time.ticks_add(self._resync_at, -_MAX_WAIT_MS)
+        self._ask_at = None  # when to ask for a window; None for never
+        self.session = self.session_class(
+            self._config["api_url"],
+            store,
+            identity=self._identity,
+            timeout_ms=timeout_ms,
+            clock=self.clock,
+            watch=self._watch,
         )
         store.sweep()
         for not_before in store.issued():
@@ -95,6 +110,12 @@ class Agent:
         It stands until one is in use; for a key that may have been seen, or a drill.
         """
         self._renewal_wanted = True
+
+    def status(self):
+        """Return a dict for a console or a report, without secrets: see status.py."""
+        from .status import status
+
+        return status(self)
 
     def step(self):
         """Do what is due; never raises an MTLSError. Returns ms until the next call."""
@@ -122,29 +143,54 @@ class Agent:
         if isinstance(error, Untrusted):
             self._resync = True  # a wrong clock is the likeliest reason
         event, facts = console_facts(error)
+        self.last_error = facts
         self._tell(event, *facts)
 
     def _advance(self):
         self.store.drbg()  # with stuck entropy nothing goes out at all
         self._keep_time()
         if self.active is None:
-            self._adopt()
+            wait_ms = self._adopt()
+            if wait_ms:
+                return wait_ms
+        now_s = self.clock.require()
         verdict, seconds = renewal_plan(
-            self.not_before, self.not_after, self.clock.require(), self._jitter
+            self.not_before, self.not_after, now_s, self._jitter, self._suggested
         )
         if verdict == "lost":
+            self._note(NotEnrolled("the certificate has ended before another was issued"))
             self._drop()
             return 0
+        busy = self.session._response is not None  # somebody reads a body piece by piece
         if verdict == "renew" or self._renewal_wanted:
-            self._renew()
-            return 0
+            since_ms = time.ticks_diff(time.ticks_ms(), self._issued_at)
+            left_s = self.not_after - now_s
+            wait_ms = pause_ms(since_ms, busy, left_s, self.not_after - self.not_before)
+            if not wait_ms or (self._renewal_wanted and not busy):
+                self._renew()
+                return 0
+            return wait_ms
+        # Never before the application has used the leaf itself: that is the switch to it.
+        if self._confirmed and not busy and self._ask_at is not None:
+            if time.ticks_diff(time.ticks_ms(), self._ask_at) >= 0:
+                self._ask_window()
         return min(seconds * 1000, _MAX_WAIT_MS)
+
+    # A good moment
+
+    def _make_room(self):
+        """Leave the heap to a TLS session of our own, and see that there is enough of it."""
+        self.session.close()
+        if self.failures & 3 != _ANY_HEAP:
+            from .room import require
+
+            require()
 
     # Time
 
     def _keep_time(self):
         clock = self.clock
-        if clock.source == "tsa" and not self._resync:
+        if clock.source == "tsa" and not self._resync and not clock.doubtful():
             return
         if not self.store.has_anchor():
             from .anchors import fetch_by_fingerprint
@@ -152,6 +198,8 @@ class Agent:
             fetch_by_fingerprint(self.store, clock.floor(), self.timeout_ms)
         ends = [facts[1] for facts in self.store.slots().values() if facts]
         end = max(ends) if ends else None
+        if not clock.believable and self._config["rtc"] and end is not None:
+            self._with_chip(end)
         if not clock.believable:
             clock.accept_running(end)
         due = time.ticks_diff(time.ticks_ms(), self._resync_at) >= 0
@@ -172,6 +220,20 @@ class Agent:
             source = clock.source
         self._resync = False
         self._tell("clock", ("source", source), ("time", clock.require()))
+        if source == "tsa" and self._config["rtc"]:
+            self._with_chip(None)
+
+    def _with_chip(self, end):
+        """Set the battery-backed chip, or, with the `end` of a leaf, take its time as a hint."""
+        from . import ds3231
+
+        try:
+            if end is None:
+                ds3231.write(self._config["rtc"], now())
+            else:
+                self.clock.accept_hint(ds3231.read(self._config["rtc"]), end, "rtc")
+        except MTLSError as error:  # it is one source of the time among others
+            self._note(error)
 
     # Which identity
 
@@ -181,7 +243,9 @@ class Agent:
         self.not_before = leaf.not_before
         self.not_after = leaf.not_after
         self.clock.note_not_before(leaf.not_before)
-        self._jitter = self._random_octet()
+        self._jitter = self._random_octet() << 8 | self._random_octet()
+        self._suggested = None  # that was for the leaf before
+        self._ask_at = time.ticks_add(time.ticks_ms(), _FIRST_ASK_MS)
         self._confirmed = False
         self._handshake_refusals = 0
         self.session.close()
@@ -197,6 +261,7 @@ class Agent:
         self._drop()
 
     def _adopt(self):
+        """Find a leaf that may be used, or have one issued; return ms to wait before that."""
         store = self.store
         pointer = store.current()
         order = recovery_order(pointer, store.slots(), False, self.clock.require())
@@ -206,15 +271,19 @@ class Agent:
             identity = store.identity(name)
             if name == pointer:
                 self._use(identity)
-                return
+                return 0
             if self._proven(identity):
                 leaf = self._commit(identity)
                 self._tell("recovered", ("slot", name), ("serial", "%x" % leaf.serial))
-                return
+                return 0
+        wait_ms = pause_ms(time.ticks_diff(time.ticks_ms(), self._issued_at))
+        if wait_ms:
+            return wait_ms
         try:
             self._enrol()
         finally:
             self._rejected.clear()  # the gateway may think otherwise the next time
+        return 0
 
     def _prove(self, identity):
         """A handshake and a bounded wait, without a request: a request would be the switch."""
@@ -228,7 +297,7 @@ class Agent:
             session.close()
 
     def _proven(self, identity):
-        self.session.close()
+        self._make_room()
         try:
             self._prove(identity)
         except Refused as refusal:
@@ -309,8 +378,7 @@ class Agent:
             return None
 
     def _enrol_by(self, token, idevid):
-        self.session.close()
-        make_room()
+        self._make_room()
         from . import est
 
         config = self._config
@@ -332,7 +400,7 @@ class Agent:
         self._finish(identity, "enrolled", ("by", "token" if token else "idevid"))
 
     def _renew(self):
-        self.session.close()
+        self._make_room()
         if not self.failures:  # once a leaf: a crystal drifts by minutes a year, and the floor too
             self._resync = True
             self._keep_time()
@@ -393,6 +461,7 @@ class Agent:
             self._tell("clock", ("source", self.clock.source), ("time", now()))
 
     def _finish(self, identity, event, *facts):
+        self._issued_at = time.ticks_ms()
         try:
             self._prove(identity)
         except Refused:
@@ -401,6 +470,20 @@ class Agent:
         leaf = self._commit(identity)
         self._renewal_wanted = False
         self._tell(event, ("serial", "%x" % leaf.serial), ("not_after", leaf.not_after), *facts)
+
+    # When the gateway wants to be asked: in its own words, as in ACME's ARI (RFC 9773)
+
+    def suggest(self, settings):
+        """Heed `renewal_window` of what /v1/devices/{id}/config answered; without one, none."""
+        from .window import moment
+
+        window = settings.get("renewal_window") if isinstance(settings, dict) else None
+        self._suggested = moment(window, self.not_before, self.not_after, self._jitter)
+
+    def _ask_window(self):
+        from . import window
+
+        window.ask(self)
 
     # What the gateway says to requests
 

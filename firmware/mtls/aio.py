@@ -206,11 +206,16 @@ class Session(client.SessionBase):
         wire.deadline = tls.step_deadline(left, self.handshake_timeout_ms)
         stream = context.wrap_socket(wire, server_hostname=host, do_handshake_on_connect=False)
         self._connection = _Connection(wire, stream)
+        if tls.awake:
+            tls.awake(True)
         try:
             await self._connection.shake(first, host, port, pins, context, free)
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
+        finally:
+            if tls.awake:
+                tls.awake(False)
         self.connections += 1
         self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
 
@@ -260,3 +265,11 @@ class Session(client.SessionBase):
                 body.extend(bytes(256))
             at += await self.read_into(memoryview(body)[at:])
         return bytes(memoryview(body)[:at])
+
+
+def __getattr__(name):
+    if name != "Agent":
+        raise AttributeError(name)
+    from .aio_agent import Agent
+
+    return Agent

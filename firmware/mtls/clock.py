@@ -89,6 +89,9 @@ class Clock:
         self._floor = max(BUILD_TIME, self._stored)
         self.believable = False
         self.source = None  # "tsa", "leaf", "ntp" or "rtc", once believable
+        self.drift_ppm = None  # of the board's ticks against signed time, once measured
+        self._measured_from = None  # (signed time, ticks)
+        self._doubtful_at = None  # ticks when signed time should be asked for again
 
     def floor(self):
         """No true time is before this."""
@@ -103,6 +106,20 @@ class Clock:
         if t < self._floor:
             raise Untrusted("signed time is before the floor", t, self._floor)
         self._believe(t, "tsa")
+        from .drift import measure
+
+        ticks = time.ticks_ms()
+        began, began_ticks = self._measured_from or (t, ticks)
+        since_ms = time.ticks_diff(ticks, began_ticks)
+        self.drift_ppm, anew, trusted_ms = measure(t - began, since_ms, self.drift_ppm)
+        if anew or self._measured_from is None:
+            self._measured_from = (t, ticks)
+        self._doubtful_at = time.ticks_add(ticks, trusted_ms)
+
+    def doubtful(self):
+        """Whether signed time should be asked for again, by the drift measured so far."""
+        at = self._doubtful_at
+        return at is not None and time.ticks_diff(time.ticks_ms(), at) >= 0
 
     def accept_hint(self, t, not_after, source="ntp"):
         """Set the clock to an unsigned time if it is within floor..not_after; says whether.

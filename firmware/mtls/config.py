@@ -1,31 +1,17 @@
-# Handfast mTLS for MicroPython: config.json and secret.json, checked before anything else runs.
+# Handfast mTLS for MicroPython: config.json, checked before anything else runs
 # MIT license; Copyright (c) 2026 the Handfast authors
-
-import json
 
 from micropython import const
 
 from .errors import ConfigError
+from .secrets import load
 from .url import split_url
 
 _SCHEMA = const(1)
-_MAX_BYTES = const(4096)
 _MAX_VALUE_CHARS = const(256)
 _MAX_NETWORKS = const(8)
 _ID_FIRST = const("abcdefghijklmnopqrstuvwxyz0123456789")
 _ID_REST = _ID_FIRST + "._-"
-
-
-def _load(data, name):
-    if len(data) > _MAX_BYTES:
-        raise ConfigError("%s is longer than %d bytes" % (name, _MAX_BYTES))
-    try:
-        value = json.loads(bytes(data).decode())
-    except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
-        raise ConfigError("%s is not JSON: provision this board again" % name)
-    if not isinstance(value, dict):
-        raise ConfigError(name + " does not hold a JSON object")
-    return value
 
 
 def _bad(key, why):
@@ -68,15 +54,18 @@ def _device_id(config):
 def _networks(config):
     networks = config.setdefault("networks", [])
     if not isinstance(networks, list) or len(networks) > _MAX_NETWORKS:
-        _bad("networks", "must be a list of at most %d SSIDs" % _MAX_NETWORKS)
-    for ssid in networks:
-        if not isinstance(ssid, str) or not 0 < len(ssid.encode()) <= 32:
-            _bad("networks", "must hold SSIDs of 1 to 32 bytes")
+        _bad("networks", "must be a list of at most %d networks" % _MAX_NETWORKS)
+    for network in networks:
+        if isinstance(network, dict):
+            if not isinstance(network.get("ethernet"), str):  # ethernet.py checks the rest
+                _bad("networks", "must name the kind of an Ethernet port")
+        elif not isinstance(network, str) or not 0 < len(network.encode()) <= 32:
+            _bad("networks", "must hold SSIDs of 1 to 32 bytes, or Ethernet ports")
 
 
 def parse_config(data):
     """Return the configuration as a dict with every key present; ConfigError names the bad one."""
-    config = _load(data, "config.json")
+    config = load(data, "config.json")
     if config.get("schema") != _SCHEMA:
         _bad("schema", "must be %d: provision this board with a matching version" % _SCHEMA)
     _device_id(config)
@@ -88,18 +77,8 @@ def parse_config(data):
     _text(config, "trust_domain", required=True)
     _text(config, "root_sha256", required=False)
     _int(config, "telemetry_interval_s", 0, 0, 86400)  # 0: what the gateway says
+    _int(config, "watchdog_s", 0, 0, 86400)  # 0: none
     _networks(config)
+    config.setdefault("rtc", None)  # ds3231.py checks it, on the boards that have one
     config.setdefault("secure_element", None)  # atecc.py checks it, on the boards that have one
     return config
-
-
-def parse_secrets(data):
-    """Return {"token"?: str, "wifi": {ssid: password}}; values never appear in an error."""
-    secrets = _load(data, "secret.json")
-    token = secrets.get("token")
-    if token is not None and (not isinstance(token, str) or not 0 < len(token) <= 256):
-        raise ConfigError("secret.json: token must be a string of 1 to 256 characters")
-    wifi = secrets.setdefault("wifi", {})
-    if not isinstance(wifi, dict) or not all(isinstance(wifi[ssid], str) for ssid in wifi):
-        raise ConfigError("secret.json: wifi must map each SSID to its password")
-    return secrets

@@ -7,9 +7,12 @@ from sys import modules
 RESIDENTS = "errors plan heap http url store tls call client drbg clock agent".split()
 # Needed once a boot or once in a leaf's life, and for no call; and what few boards ever need.
 VISITORS = (
-    "config entropy timesync tsp x509 der pkcs7 est cacerts rollover keys p256 _p256_table".split()
-)
-STRANGERS = "anchors csrattrs failure ntp problem provision retry room witness".split()
+    "config secrets entropy timesync tsp x509 der pkcs7 drift room est cacerts rollover keys p256"
+    " _p256_table"
+).split()
+STRANGERS = (
+    "anchors csrattrs ds3231 failure ntp problem provision retry status window witness"
+).split()
 
 
 def make_room():

@@ -5,6 +5,8 @@ from micropython import const
 
 _FLOOR_MS = const(500)
 _CEILING_MS = const(60000)
+_LEAST_INTERVAL_MS = const(3000)
+_BETTER_MOMENT_MS = const(1000)
 
 
 def renewal_time(not_before, not_after, jitter):
@@ -16,14 +18,29 @@ def renewal_time(not_before, not_after, jitter):
     return not_before + life * 2 // 3 - life * (jitter & 255) // (20 * 255)
 
 
-def renewal_plan(not_before, not_after, now, jitter):
-    """Return ("wait", seconds), ("renew", seconds of life left) or ("lost", 0)."""
+def renewal_plan(not_before, not_after, now, jitter, suggested=None):
+    """Return ("wait", seconds), ("renew", seconds of life left) or ("lost", 0).
+
+    `suggested` is a moment in a window that the gateway suggests (window.py), in place of our own.
+    """
     if now >= not_after:
         return "lost", 0
-    due = renewal_time(not_before, not_after, jitter)
+    due = suggested or renewal_time(not_before, not_after, jitter)
     if now >= due:
         return "renew", not_after - now
     return "wait", due - now
+
+
+def pause_ms(since_ms, busy=False, left_s=0, life_s=0):
+    """Return the wait before a leaf that is due may be asked for.
+
+    `since_ms` after the last one was issued: lives of a second, or a peer that refuses what was
+    just issued, would have a board make keys and write its flash without an end. And while the
+    application is `busy` with a response, as long as a tenth of the life is left.
+    """
+    if busy and left_s * 10 > life_s:
+        return _BETTER_MOMENT_MS
+    return _LEAST_INTERVAL_MS - since_ms if 0 <= since_ms < _LEAST_INTERVAL_MS else 0
 
 
 def backoff_ms(failures, left_s, jitter):

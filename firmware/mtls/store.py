@@ -212,7 +212,7 @@ class Store:
         return self._config
 
     def _secrets(self):
-        from .config import parse_secrets
+        from .secrets import parse_secrets
 
         data = self._read("secret.json")
         return {} if data is None else parse_secrets(data)

@@ -31,6 +31,8 @@ _CIPHERS = const(
         "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
     )
 )
+# Called with True before a handshake and False after it; net.py has it wake the radio.
+awake = None
 # In place of anchors: any peer will do, since nothing secret is sent (anchors.py).
 UNVERIFIED = object()
 _ECONNRESET = const(104)
@@ -303,6 +305,8 @@ def connect_tls(
     wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)
     context = None
+    if awake:
+        awake(True)
     try:
         context = client_context(anchors, identity, pins)
         stream = context.wrap_socket(wire, server_hostname=host)
@@ -316,5 +320,8 @@ def connect_tls(
         if mapped is None:
             raise
         raise mapped
+    finally:
+        if awake:
+            awake(False)
     wire.blocking = False
     return Connection(wire, stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +146,17 @@ class AdminClient:
     def set_config(self, device_id: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Replace the settings that the device reads at /v1/devices/{id}/config."""
         return self._object("PUT", _device_path(device_id, "config"), settings)
+
+    def suggest_renewal(
+        self, window: tuple[int, int] | None, device_ids: Sequence[str] | None = None
+    ) -> int:
+        """Have devices (all active ones by default) renew within a window; returns how many.
+
+        ``window`` is start and end in unix seconds; None takes what was suggested back.
+        """
+        body = {"window": window, "device_ids": device_ids}
+        number: int = self._object("PUT", "renewal-window", body)["devices"]
+        return number
 
     def audit(self, device_id: str | None = None) -> list[dict[str, Any]]:
         """Return the newest audit rows, oldest first, of one device or of all."""

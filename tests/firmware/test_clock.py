@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtls import clock
+from mtls import clock, drift
 from mtls.errors import ClockNotSet, Untrusted
 
 T = 1795492904
@@ -42,7 +42,7 @@ class StoreModel:
 @pytest.fixture(params=[1970, 2000])
 def board(request, monkeypatch):
     """A board's time and machine modules, with the epoch that its port has."""
-    state = SimpleNamespace(unix=clock.to_unix(request.param, 1, 1), set_to=None)
+    state = SimpleNamespace(unix=clock.to_unix(request.param, 1, 1), set_to=None, ticks_ms=0)
     epoch = clock.to_unix(request.param, 1, 1)
 
     class RTC:
@@ -55,7 +55,11 @@ def board(request, monkeypatch):
     machine.RTC = RTC
     monkeypatch.setitem(sys.modules, "machine", machine)
     board_time = SimpleNamespace(
-        time=lambda: state.unix - epoch, gmtime=lambda t: time.gmtime(t + epoch)
+        time=lambda: state.unix - epoch,
+        gmtime=lambda t: time.gmtime(t + epoch),
+        ticks_ms=lambda: state.ticks_ms,
+        ticks_add=lambda ticks, ms: ticks + ms,
+        ticks_diff=lambda later, earlier: later - earlier,
     )
     monkeypatch.setattr(clock, "time", board_time)
     return state
@@ -231,3 +235,53 @@ def test_a_leaf_never_replaces_signed_time(board):
     mine.accept_signed(END)
     assert not mine.accept_issued(T)
     assert (clock.now(), mine.source) == (END, "tsa")
+
+
+@given(st.integers(0, 10**6), st.integers(-60_000, 60_000))
+def test_drift_is_measured_from_an_hour_to_five_days(signed_s, ppm):
+    measured = drift.drift_ppm(signed_s, signed_s * 1000 + signed_s * ppm // 1000)
+    if 3600 <= signed_s <= 5 * 86400:
+        assert abs(measured - ppm) <= 1
+    else:
+        assert measured is None
+
+
+@given(st.integers(-60_000, 60_000))
+def test_a_clock_is_trusted_until_it_may_be_off_by_half_a_minute(ppm):
+    trusted_ms = drift.trusted_ms(ppm)
+    assert trusted_ms * abs(ppm) <= 30_000 * 1_000_000
+    assert 500_000 <= trusted_ms <= 5 * 86_400_000
+    assert drift.trusted_ms(None) == 3_600_000
+
+
+def ticks(board, seconds, ppm):
+    """Let time go by on a board that is fast by so many parts in a million."""
+    board.ticks_ms += seconds * 1000 + seconds * ppm // 1000
+
+
+def test_drift_is_told_after_the_second_signed_time_and_says_when_to_ask_again(board):
+    mine = clock.Clock(StoreModel())
+    assert not mine.doubtful()
+    mine.accept_signed(T)
+    assert mine.drift_ppm is None
+    ticks(board, 3599, 2000)
+    assert mine.doubtful(), "nothing is measured yet: an hour tells"
+    mine.accept_signed(T + 3599)
+    assert mine.drift_ppm is None, "a second too early"
+    assert not mine.doubtful()
+    ticks(board, 3601, 2000)
+    mine.accept_signed(T + 7200)
+    assert mine.drift_ppm == 2000
+    ticks(board, 14_900, 2000)
+    assert not mine.doubtful()
+    ticks(board, 200, 2000)
+    assert mine.doubtful(), "30 s off by now"
+
+
+def test_a_hint_says_nothing_of_drift(board):
+    mine = clock.Clock(StoreModel(T))
+    mine.accept_hint(T, END)
+    ticks(board, 7200, 500)
+    mine.accept_hint(T + 7200, END)
+    assert mine.drift_ppm is None
+    assert not mine.doubtful(), "signed time is asked for all the same, see Agent"

@@ -82,6 +82,9 @@ def provision(
     ntp_port: int = 123,
     telemetry_interval_s: int | None = None,
     secure_element: Mapping[str, Any] | None = None,
+    ethernet: Mapping[str, Any] | None = None,
+    rtc: Mapping[str, Any] | None = None,
+    watchdog_s: int | None = None,
     start: bool = True,
     token: bool = True,
     token_lifetime_s: int = TOKEN_LIFETIME_S,
@@ -104,6 +107,11 @@ def provision(
             the gateway says.
         secure_element: the chip that is to hold the board's private keys, as config.json has it;
             None keeps what the board has been told.
+        ethernet: an Ethernet port, tried before Wi-Fi, as config.json has it among its networks;
+            None keeps what the board has been told.
+        rtc: a clock chip with a battery, as config.json has it; None keeps what it has been told.
+        watchdog_s: for how long the application may get nothing done before the board is reset;
+            0 for ever, None keeps what it has been told.
         start: run the application at the end.
         token: give a one-time token to a board that has not enrolled; without one it enrols with
             its IDevID.
@@ -136,10 +144,12 @@ def provision(
         registered = _register(gateway, named, facts.hardware_id)
         if facts.config.get("device_id", named) != named:
             _forget_identity(link, _IDENTITY_FILES)
-        kept = _networks(facts) if networks is None else list(networks)
+        kept = _networks(facts, networks, ethernet)
         optional = {
             "telemetry_interval_s": telemetry_interval_s,
             "secure_element": secure_element or facts.config.get("secure_element"),
+            "rtc": rtc or facts.config.get("rtc"),
+            "watchdog_s": facts.config.get("watchdog_s") if watchdog_s is None else watchdog_s,
         }
         config = _config(trust, named, kept, ntp_host, ntp_port, optional)
         tell("compile the library", 0)
@@ -202,12 +212,17 @@ def _finish_decommissioning(link: SerialLink) -> None:
 # What it is called
 
 
-def _networks(facts: BoardFacts) -> list[str]:
-    """Return the networks that the board has been told and can join."""
+def _networks(
+    facts: BoardFacts, wifi: Mapping[str, str] | None, ethernet: Mapping[str, Any] | None
+) -> list[Any]:
+    """Return the board's networks in order, Ethernet first: what is given, else what it was told
+    and can join."""
     told = facts.config.get("networks")
-    if not facts.has_wifi or not isinstance(told, list):
-        return []
-    return [name for name in told if isinstance(name, str)]
+    told = told if isinstance(told, list) else []
+    ports = [dict(ethernet)] if ethernet else [port for port in told if isinstance(port, dict)]
+    if wifi is not None:
+        return ports + list(wifi)
+    return ports + [name for name in told if facts.has_wifi and isinstance(name, str)]
 
 
 def _require_wifi(link: SerialLink, facts: BoardFacts, networks: Mapping[str, str] | None) -> None:
@@ -258,7 +273,7 @@ def _register(gateway: AdminClient, device_id: str, hardware_id: str) -> dict[st
 def _config(
     trust: Mapping[str, Any],
     device_id: str,
-    networks: list[str],
+    networks: list[Any],
     ntp_host: str,
     ntp_port: int,
     optional: Mapping[str, Any],

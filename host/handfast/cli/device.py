@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,6 +161,54 @@ def resume_command(device_id: str, folder: Path | None, as_json: bool) -> None:
 def revoke_command(device_id: str, folder: Path | None, as_json: bool) -> None:
     """Refuse a device's every credential for good."""
     _print_change(client(folder).revoke(validate_device_id(device_id)), as_json)
+
+
+@command.command("renew")
+@click.argument("device_ids", nargs=-1)
+@click.option("--all", "everyone", is_flag=True, help="Every active device.")
+@click.option(
+    "--in-s",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="When the window begins, from now.",
+)
+@click.option(
+    "--over-s",
+    type=click.IntRange(min=1),
+    default=3600,
+    show_default=True,
+    help="How long it is; each device chooses a moment in it by chance.",
+)
+@click.option("--cancel", is_flag=True, help="Take what was suggested back.")
+@common_options
+def renew_command(
+    device_ids: tuple[str, ...],
+    everyone: bool,
+    in_s: int,
+    over_s: int,
+    cancel: bool,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Suggest to devices when to renew, to pull renewals forward or to spread them.
+
+    A device asks 16 times in its certificate's life, and at most every 15 s. It never waits longer
+    than until a sixth of that life is left.
+    """
+    if everyone == bool(device_ids):
+        raise UsageError("name devices, or give --all")
+    for device_id in device_ids:
+        validate_device_id(device_id)
+    start = int(time.time()) + in_s
+    window = None if cancel else (start, start + over_s)
+    number = client(folder).suggest_renewal(window, None if everyone else list(device_ids))
+    if as_json:
+        click.echo(json.dumps({"window": window, "devices": number}))
+    elif window is None:
+        click.echo(f"{number} devices renew when they choose to")
+    else:
+        click.echo(f"{number} devices asked to renew from {when(window[0])} to {when(window[1])}")
 
 
 def _print_change(answer: dict[str, Any], as_json: bool) -> None:

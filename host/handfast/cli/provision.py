@@ -63,6 +63,25 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
     help="""The chip for the private keys, as '{"i2c": 0, "scl": 5, "sda": 4, "slots": {"a": 2, """
     """"b": 3, "idevid": 0}}'; what the board has been told by default.""",
 )
+@click.option(
+    "--ethernet",
+    metavar="JSON",
+    callback=lambda _context, _option, text: _json_object(text),
+    help="""An Ethernet port, tried before Wi-Fi, as '{"ethernet": "LAN8720", "mdc": 23, """
+    """"mdio": 18, "phy_addr": 1}'; what the board has been told by default.""",
+)
+@click.option(
+    "--rtc",
+    metavar="JSON",
+    callback=lambda _context, _option, text: _json_object(text),
+    help="""A clock chip with a battery, as '{"chip": "ds3231", "i2c": 0, "scl": 5, "sda": 4}'; """
+    """what the board has been told by default.""",
+)
+@click.option(
+    "--watchdog-s",
+    type=click.IntRange(min=0, max=86_400),
+    help="Reset the board after so long without a report taken; 0: never.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     board: str,
@@ -74,6 +93,9 @@ def command(
     ssid: str | None,
     ntp_host: str,
     secure_element: dict[str, Any] | None,
+    ethernet: dict[str, Any] | None,
+    rtc: dict[str, Any] | None,
+    watchdog_s: int | None,
     as_json: bool,
 ) -> None:
     """Give a board its library, trust anchor, identity and application.
@@ -91,6 +113,9 @@ def command(
             networks=networks,
             ntp_host=ntp_host,
             secure_element=secure_element,
+            ethernet=ethernet,
+            rtc=rtc,
+            watchdog_s=watchdog_s,
             start=not no_start,
             token=not no_token,
             reseed=reseed,

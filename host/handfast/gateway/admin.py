@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _PREFIX = "/admin/v1"
 _LONGEST_TOKEN_LIFETIME_S = 30 * 86_400
+_LATEST_TIME = 253_402_300_800  # the year 10000
 _ROW_ID = re.compile(r"[0-9]{1,18}")
 
 
@@ -82,6 +83,7 @@ def routes(gateway: Gateway) -> Sequence[BaseRoute]:
         (device + "/hardware", do.bind_hardware, "PUT"),
         (device + "/config", do.set_config, "PUT"),
         (device + "/telemetry", do.telemetry, "GET"),
+        ("/renewal-window", do.suggest_renewal, "PUT"),
     )
     return [Route(_PREFIX + path, handler, methods=[method]) for path, handler, method in table]
 
@@ -256,6 +258,18 @@ class _Admin:
         await self._registry.write(change)
         return JSONResponse({"device_id": device_id, "settings": settings})
 
+    async def suggest_renewal(self, request: Request) -> JSONResponse:
+        body = await read_json(request)
+        window = _window(body.get("window"))
+        device_ids = body.get("device_ids")
+        if device_ids is not None and (
+            not isinstance(device_ids, list) or not all(isinstance(d, str) for d in device_ids)
+        ):
+            raise Problem("bad-request", "device_ids must be a list of strings, or null for all.")
+        suggest = partial(devices.suggest_renewal, window=window, device_ids=device_ids)
+        number = await self._registry.write(suggest)
+        return JSONResponse({"window": window, "devices": number})
+
     async def telemetry(self, request: Request) -> JSONResponse:
         after = request.query_params.get("after", "0")
         if not _ROW_ID.fullmatch(after):
@@ -269,6 +283,20 @@ class _Admin:
 
 def _encoded(certificates: Sequence[x509.Certificate]) -> list[str]:
     return [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in certificates]
+
+
+def _window(value: object) -> tuple[int, int] | None:
+    """Return what a window in a request stands for, in unix seconds."""
+    if value is None:
+        return None
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(t, int) and not isinstance(t, bool) for t in value)
+        or not 0 < value[0] < value[1] < _LATEST_TIME
+    ):
+        raise Problem("bad-request", "window must be [start, end], in unix seconds, or null.")
+    return value[0], value[1]
 
 
 def _checked(validate: Callable[[str], str], value: object) -> str:

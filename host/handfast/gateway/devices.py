@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from handfast.gateway.rows import find_certificates, find_device, set_certificat
 from handfast.gateway.view import CertificateState, DeviceRecord, DeviceState
 from handfast.gateway.writer import Transaction
 
+_WINDOW = "renewal_window"
 _MOST_TOKENS = 100
 _KEEP_BOUND_TOKENS_S = 7 * 86_400
 
@@ -122,7 +124,7 @@ def bind_hardware(tx: Transaction, *, device_id: str, hardware_id: str) -> Devic
 def set_device_settings(
     tx: Transaction, *, device_id: str, settings: dict[str, Any]
 ) -> DeviceRecord:
-    """Replace what the device reads as its config.
+    """Replace what the device reads as its config, but for a window to renew in.
 
     Raises:
         Problem: ``not-found``.
@@ -130,10 +132,47 @@ def set_device_settings(
     device = find_device(tx.connection, device_id)
     if device is None:
         raise Problem("not-found", f"There is no device {device_id}.")
-    record = replace(device, settings=json.dumps(settings))
+    before = json.loads(device.settings)
+    kept = {_WINDOW: before[_WINDOW]} if _WINDOW in before else {}
+    record = replace(device, settings=json.dumps(kept | settings))
     _update_device(tx, record)
     tx.audit("device-configured", device_id)
     return record
+
+
+def suggest_renewal(
+    tx: Transaction, *, window: tuple[int, int] | None, device_ids: Sequence[str] | None
+) -> int:
+    """Have devices renew at a moment of their own within a window; returns how many there are.
+
+    It goes into what they read as their config, as ``renewal_window``, and stays there; a device
+    that has renewed since the window's start has done what it asks for.
+
+    Args:
+        window: start and end in unix seconds; None takes what was suggested back.
+        device_ids: None for every active device.
+
+    Raises:
+        Problem: ``not-found``.
+    """
+    table = schema.devices
+    active = select(table.c.device_id).where(table.c.state == str(DeviceState.ACTIVE))
+    ids = list(tx.connection.scalars(active)) if device_ids is None else device_ids
+    for device_id in ids:
+        device = find_device(tx.connection, device_id)
+        if device is None:
+            raise Problem("not-found", f"There is no device {device_id}.")
+        settings = json.loads(device.settings)
+        if window is None:
+            settings.pop(_WINDOW, None)
+        else:
+            settings[_WINDOW] = list(window)
+        _update_device(tx, replace(device, settings=json.dumps(settings)))
+        if device_ids is not None:
+            tx.audit("renewal-suggested", device_id, json.dumps(window))
+    if device_ids is None:  # one row: a fleet's would push out older ones
+        tx.audit("renewal-suggested", None, f"{json.dumps(window)} to {len(ids)} devices")
+    return len(ids)
 
 
 def _update_device(tx: Transaction, record: DeviceRecord) -> None:

@@ -11,6 +11,16 @@ from mtls import heap
 gc.threshold(8192)
 mtls.preload()
 
+
+def call():
+    fits = heap.room()[1]
+    try:
+        outcome = mtls.Session(sys.argv[2], store, None).get("/x").text
+    except mtls.MTLSError as error:
+        outcome = type(error).__name__
+    return [fits, outcome]
+
+
 store = mtls.Store(sys.argv[1])
 store.drbg()
 reserve = bytearray(int(sys.argv[3]))
@@ -21,15 +31,6 @@ for size in (4096, 1024, 256, 96, 32):
             full = [full, bytearray(size)]
     except MemoryError:
         pass
-
-
-def call():
-    fits = heap.room()[1]
-    try:
-        outcome = mtls.Session(sys.argv[2], store, None).get("/x").text
-    except mtls.MTLSError as error:
-        outcome = type(error).__name__
-    return [fits, outcome]
 
 
 reserve = None

@@ -62,6 +62,10 @@ class TimeModel:
         return cls.now_ms
 
     @staticmethod
+    def ticks_add(ticks, ms):
+        return ticks + ms
+
+    @staticmethod
     def ticks_diff(end, start):
         return end - start
 

@@ -173,6 +173,71 @@ def test_config_is_the_administrators_for_that_device(run: Run) -> None:
     run(work)
 
 
+async def windows(rig: Rig, *device_ids: str) -> list[object]:
+    return [
+        (await rig.admin("GET", f"devices/{name}")).json()["settings"].get("renewal_window")
+        for name in device_ids
+    ]
+
+
+def test_a_window_to_renew_in_is_suggested_to_some_or_all(run: Run) -> None:
+    async def work(rig: Rig) -> None:
+        leaf = await rig.enrolled()
+        ask = {"window": [1000, 2000], "device_ids": None}
+        assert (await rig.admin("PUT", "renewal-window", ask)).json()["devices"] == 2
+        await rig.admin("PUT", "devices/a/config", {"led": "on"})
+        async with rig.client("api", leaf) as client:
+            config = (await client.get("/v1/devices/a/config")).json()
+        assert config == {"telemetry_interval_s": 5, "led": "on", "renewal_window": [1000, 2000]}
+        ask = {"window": None, "device_ids": ["a"]}
+        assert (await rig.admin("PUT", "renewal-window", ask)).json()["devices"] == 1
+        assert await windows(rig, "a", "b") == [None, [1000, 2000]]
+        assert len((await rig.admin("GET", "audit?device=b")).json()["rows"]) == 1
+
+    run(work)
+
+
+def test_a_stopped_device_is_not_among_all(run: Run) -> None:
+    async def work(rig: Rig) -> None:
+        await rig.admin("POST", "devices/b/suspend")
+        ask = {"window": [1000, 2000]}
+        assert (await rig.admin("PUT", "renewal-window", ask)).json()["devices"] == 1
+        assert await windows(rig, "a", "b") == [[1000, 2000], None]
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"window": [2000, 1000]},
+        {"window": [1000]},
+        {"window": "now"},
+        {"window": [1000, 2000.5]},
+        {"window": [0, 1]},
+        {"window": [1, 10**15]},
+        {"window": [1000, 2000], "device_ids": "a"},
+        {"window": [1000, 2000], "device_ids": ["a", 1]},
+    ],
+    ids=str,
+)
+def test_a_window_that_makes_no_sense_is_refused(run: Run, ask: dict[str, object]) -> None:
+    async def work(rig: Rig) -> None:
+        assert slug_of(await rig.admin("PUT", "renewal-window", ask)) == "bad-request"
+        assert await windows(rig, "a") == [None]
+
+    run(work)
+
+
+def test_an_unknown_device_among_them_changes_none(run: Run) -> None:
+    async def work(rig: Rig) -> None:
+        ask = {"window": [1000, 2000], "device_ids": ["a", "z"]}
+        assert slug_of(await rig.admin("PUT", "renewal-window", ask)) == "not-found"
+        assert await windows(rig, "a") == [None]
+
+    run(work)
+
+
 def test_another_devices_path_is_refused(run: Run) -> None:
     async def work(rig: Rig) -> None:
         leaf = await rig.enrolled()

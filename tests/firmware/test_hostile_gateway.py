@@ -1,0 +1,211 @@
+"""A gateway that lies in its answers to an agent: a clear error each, and a board that recovers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from device_interpreter import DEVICE_SCRIPTS, micropython_environment
+from device_pki import encoded
+from est_peer import (
+    EstPeer,
+    certs_only,
+    enrol_with,
+    issue,
+    response,
+    root_ca,
+    server_ca,
+    tls_context,
+)
+from hostile_peer import OK, drip, serving
+
+from handfast.boards.builder import build_simulator
+from handfast.boards.definition import load_board
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+TIMEOUT_MS = 1500
+PROFILES = ("sim-pico-w", "sim-esp32")
+Lie = Callable[[socket.socket, bytes], None]
+
+
+class Gateway(EstPeer):
+    """Lies to the first CSRs for an enrolment and for a renewal; then it is honest."""
+
+    def __init__(self, lie: Lie, lies: int) -> None:
+        super().__init__()
+        self.lie = lie
+        self.lies = lies
+        self.asked: list[str] = []
+
+    def __call__(self, connection: socket.socket) -> None:
+        while request := self._read(connection):
+            head, body = request
+            operation = head.split(" ")[1].rpartition("/")[2]
+            self.asked.append(operation)
+            if operation == "ping":
+                connection.sendall(OK)
+            elif operation == "csrattrs":
+                connection.sendall(self.csrattrs)
+            elif self.asked.count(operation) <= self.lies:
+                self.lie(connection, body)
+                return
+            else:
+                connection.sendall(certs_only([issue(body)]))
+
+
+def says(answer: bytes) -> Lie:
+    return lambda connection, _: connection.sendall(answer)
+
+
+def certifies(**changes: object) -> Lie:
+    return lambda connection, body: connection.sendall(enrol_with(**changes)(body))
+
+
+def lasts(begins: timedelta, ends: timedelta) -> Lie:
+    def lie(connection: socket.socket, body: bytes) -> None:
+        now = datetime.now(UTC)
+        connection.sendall(enrol_with(not_before=now + begins, not_after=now + ends)(body))
+
+    return lie
+
+
+def without_end(head: bytes, piece: bytes) -> Lie:
+    def lie(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+
+    return lie
+
+
+def slowly(connection: socket.socket, body: bytes) -> None:
+    drip(connection, enrol_with()(body))
+
+
+def announces(length: int) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ELSEWHERE = "Location: https://127.0.0.2:1/\r\n"
+LIES: dict[str, tuple[Lie, list[object]]] = {
+    "slow": (slowly, ["error", "Unreachable"]),
+    "breaks-off": (says(announces(500) + b"MII"), ["error", "ProtocolError"]),
+    "longer-than-allowed": (says(announces(10**9)), ["error", "ProtocolError"]),
+    "length-of-no-number": (
+        says(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
+        ["error", "ProtocolError"],
+    ),
+    "headers-without-end": (
+        without_end(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 50),
+        ["error", "ProtocolError"],
+    ),
+    "a-line-without-end": (
+        without_end(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 500),
+        ["error", "ProtocolError"],
+    ),
+    "chunks-without-end": (
+        without_end(CHUNKED, b"5\r\naaaaa\r\n" * 50),
+        ["error", "ProtocolError"],
+    ),
+    "html": (says(response(b"<html>", "text/html")), ["error", "ProtocolError"]),
+    "no-base64": (says(response(b"\xff" * 40)), ["error", "DecodeError"]),
+    "no-pkcs7": (says(response(base64.b64encode(b"0" * 40))), ["error", "DecodeError"]),
+    "sent-elsewhere": (
+        says(response(status="307 X", headers=ELSEWHERE)),
+        ["error", "ProtocolError"],
+    ),
+    "server-error": (says(response(status="500 X")), ["refused", 500]),
+    "another-key": (certifies(key=OTHER_KEY), ["error", "Untrusted"]),
+    "a-ca": (certifies(ca=True), ["error", "Untrusted"]),
+    "no-life": (lasts(-HOUR, timedelta(seconds=-1)), ["error", "Untrusted"]),
+    "begins-in-2099": (lasts(73 * 365 * DAY, 74 * 365 * DAY), ["error", "Untrusted"]),
+}
+
+
+def live(
+    profile: str, folder: Path, lie: Lie, *, lies: int = 1, script: str = "agent_under_fire.py"
+) -> tuple[list[object], Gateway]:
+    """Let a board with that profile's heap enrol and renew; returns what it printed."""
+    root = folder / "store"
+    (root / "anchor").mkdir(parents=True)
+    (root / "anchor/tls-0.der").write_bytes(encoded(server_ca()))
+    (root / "anchor/root-0.der").write_bytes(encoded(root_ca()))
+    (root / "secret.json").write_text(json.dumps({"token": "t0ken"}))
+    gateway = Gateway(lie, lies)
+    memory = load_board(profile).memory
+    assert memory is not None
+    with serving(gateway, context=tls_context(folder)) as (port, _):
+        url = f"https://127.0.0.1:{port}"
+        config = {"schema": 1, "device_id": "d", "trust_domain": "t"}
+        config |= {"api_url": url, "enrol_url": url}
+        (root / "config.json").write_text(json.dumps(config))
+        heap = ["-X", f"heapsize={memory.heap_kb}k"]
+        done = subprocess.run(
+            [
+                *[build_simulator(profile), *heap, DEVICE_SCRIPTS / script],
+                *[root, str(TIMEOUT_MS)],
+            ],
+            env={**os.environ, **micropython_environment()},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout), gateway
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("lie", LIES)
+def test_each_lie_is_one_clear_error_and_the_next_attempt_succeeds(
+    tmp_path: Path, profile: str, lie: str
+) -> None:
+    tell, error = LIES[lie]
+    (events, kept), gateway = live(profile, tmp_path, tell)
+    assert [event[0] for event in events] == [error[0], "enrolled", error[0], "renewed"], events
+    assert events[0] in (error, *also(lie))
+    assert events[2] in (error, *also(lie))
+    assert kept, "the leaf stays in use while its renewal fails"
+    asked = [name for name in gateway.asked if "enroll" in name]
+    assert asked == ["simpleenroll"] * 2 + ["simplereenroll"] * 2
+
+
+def also(lie: str) -> list[list[object]]:
+    """A body that grows up to its limit may meet the heap's first: bounded all the same."""
+    return [["error", "OutOfMemory"]] if lie == "chunks-without-end" else []
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_connection_that_ends_without_a_word_is_made_anew_once(
+    tmp_path: Path, profile: str
+) -> None:
+    (events, kept), _ = live(profile, tmp_path, says(b""))
+    # The enrolment's had been open for csrattrs, and may have ended meanwhile: that is no failure.
+    assert events == [["enrolled", None], ["error", "Unreachable"], ["renewed", None]]
+    assert kept
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_lives_of_two_seconds_end_in_a_clear_error_and_not_in_a_race(
+    tmp_path: Path, profile: str
+) -> None:
+    lie = lasts(-HOUR, timedelta(seconds=2))
+    (events, took_ms), gateway = live(
+        profile, tmp_path, lie, lies=3, script="agent_of_short_lives.py"
+    )
+    assert ["error", "NotEnrolled"] in events
+    assert [event for event in events if event[0] == "enrolled"] == [["enrolled", None]] * 4
+    assert took_ms >= 3 * 3000
+    assert gateway.asked.count("simpleenroll") == 4
