@@ -6,7 +6,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtls.config import parse_config, parse_secrets
+from mtls.config import parse_config
+from mtls.secrets import parse_secrets
 from mtls.errors import ConfigError
 from mtls.url import split_url
 

@@ -87,7 +87,7 @@ def targets(anchor):
         "key": keys.SoftwareKey.from_der,
         "ntp": lambda data: ntp.parse(data, data[24:32]),
         "pkcs7": _pkcs7,
-        "secrets": config.parse_secrets,
+        "secrets": secrets.parse_secrets,
         "slot": store.unpack_identity,
         "tsp": lambda data: tsp.verify(data, _NONCE, _IMPRINT, [anchor], 0),
         "url": _url,

@@ -1,19 +1,19 @@
 # One call from a heap that is full but for one piece, and one when it is free again.
-# argv: store root, base URL, bytes of that piece. Prints a JSON list each: whether heap.py says
+# argv: store root, base URL, bytes of that piece. Prints a JSON list each: whether room.py says
 # that a session fits, and how the call ended.
 import gc
 import json
 import sys
 
 import mtls
-from mtls import heap
+from mtls import room
 
 gc.threshold(8192)
 mtls.preload()
 
 
 def call():
-    fits = heap.room()[1]
+    fits = room.room()[1]
     try:
         outcome = mtls.Session(sys.argv[2], store, None).get("/x").text
     except mtls.MTLSError as error:
