@@ -1,5 +1,5 @@
-# Prints the modules of the library that one GET with a stored identity loads, of which some may
-# have been let go again. argv: store, base URL.
+# Prints the modules of the library that one GET with a stored identity loads, those included that
+# have been let go of again. argv: store, base URL.
 import sys
 
 loaded = set()

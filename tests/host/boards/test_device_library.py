@@ -9,6 +9,7 @@ import pytest
 
 from handfast.boards.builder import build_mpy_cross
 from handfast.boards.device_library import DeviceLibrary, device_library
+from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.resources import firmware_dir
 
 _BOARD_MPY = 6 | 3 << 8 | 2 << 10  # version 6.3, and an architecture that bytecode does not have
@@ -33,6 +34,13 @@ def test_a_pinned_version_is_compiled_by_its_own_compiler_to_the_same_bytes_agai
     check_compiled(library, "1.26.1")
     assert device_library("1.26.1", _BOARD_MPY) == library
     assert sum(map(len, library.files.values())) < sum(map(len, SOURCES.values())) / 2
+
+
+def test_nothing_in_the_bytecode_is_taken_for_a_key_on_the_flash() -> None:
+    """A search of the raw flash, the board's own too, finds the library there as well."""
+    for name, content in device_library("1.26.1", _BOARD_MPY).files.items():
+        assert not keys_in_flash(content), name
+        assert b"\x00\x79\x30\x77\x02\x01\x01\x04\x20" not in content, name
 
 
 def test_another_version_takes_the_compiler_that_is_installed(
