@@ -66,15 +66,7 @@ def _compile(compiler: Path, sources: list[Path], version: int) -> dict[str, byt
     with tempfile.TemporaryDirectory(prefix="handfast-mpy-") as folder:
         for source in sources:
             out = Path(folder) / f"{source.stem}.mpy"
-            command: list[str | Path] = [
-                compiler,
-                _OPTIMISATION,
-                "-s",
-                source.stem,
-                "-o",
-                out,
-                source,
-            ]
+            command = [str(compiler), _OPTIMISATION, "-s", source.stem, "-o", str(out), str(source)]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
                 found[out.name] = out.read_bytes()
