@@ -18,9 +18,9 @@ _INLINE_BYTES = const(500)  # what littlefs still keeps in the folder's log (512
 _TURNS = const(24)  # of these fill a log of 4 KB three times; it has to turn over twice
 _BIGGEST_FLASH = const(64 << 20)  # nothing larger is a board's: a test runs on the host's disk
 _FOLDER = const(0x4000)
-# A P-256 key's length and first octets, in two parts: this very module lies on that flash.
-_KEY_LENGTH = const(b"\x00\x79\x30\x77")
-_KEY_VERSION = const(b"\x02\x01\x01\x04\x20")
+# A P-256 key's length and first octets. Made when it is needed: the module as bytecode is on flash
+# too, and must not look like a key there.
+_KEY_START = bytes((0x00, 0x79, 0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20))
 _KEY_BYTES = const(2 + 121)
 _ENOENT = const(2)
 _ENOSPC = const(28)
@@ -127,15 +127,14 @@ def _left_on_flash(spared):
     if device is None:
         return 0
     block = bytearray(device.ioctl(_BLOCK_SIZE, 0))
-    start = _KEY_LENGTH + _KEY_VERSION
     found = 0
     for number in range(device.ioctl(_BLOCK_COUNT, 0)):
         device.readblocks(number, block)
         content = bytes(block)
-        at = content.find(start)
+        at = content.find(_KEY_START)
         while at >= 0:
             found += content[at : at + _KEY_BYTES] not in spared
-            at = content.find(start, at + 1)
+            at = content.find(_KEY_START, at + 1)
     return found
 
 

@@ -42,6 +42,8 @@ CHECKS = {
     "revocation status: CRL and OCSP know within a second",
     "entropy: twins with replayed randomness make different keys",
     "entropy: a stuck source means no TLS at all",
+    "trust rollover: a new root, taken through the old one",
+    "trust rollover: a new server CA, no call lost",
     "revocation: each board is refused within one request",
     "private keys: never left their boards",
 }
