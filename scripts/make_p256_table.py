@@ -2,8 +2,8 @@
 
 Run it from the checkout: ``python scripts/make_p256_table.py`` writes the module,
 ``--check`` compares it with what is there. The comb (see firmware/mtls/p256.py) reads a scalar of
-324 bits as 6 teeth of 54 bits, each cut into 2 blocks of 27, with signed digits: block ``b``,
-entry ``j`` is 2^(27 b) (2^(5*54) G + sum over t < 5 of ±2^(54 t) G), plus where bit t of j is set.
+330 bits as 5 teeth of 66 bits, each cut into 2 blocks of 33, with signed digits: block ``b``,
+entry ``j`` is 2^(33 b) (2^(4*66) G + sum over t < 4 of ±2^(66 t) G), plus where bit t of j is set.
 
 The arithmetic here is affine and textbook on purpose: it shares nothing with what it checks.
 """
@@ -18,7 +18,7 @@ G = (
     0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
     0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
 )
-TEETH, BLOCKS, BLOCK_BITS = 6, 2, 27
+TEETH, BLOCKS, BLOCK_BITS = 5, 2, 33
 TOOTH_BITS = BLOCKS * BLOCK_BITS
 TARGET = Path(__file__).resolve().parent.parent / "firmware" / "mtls" / "_p256_table.py"
 

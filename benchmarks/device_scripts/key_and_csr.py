@@ -1,7 +1,7 @@
 # Makes as many keys with their CSRs as argv[1] says, after what comes before the first.
 import sys
 
-from mtls.drbg import gather
+from mtls.entropy import gather
 from mtls.keys import SoftwareKey, csr, device_san, device_subject
 
 drbg = gather(bytes(32))

@@ -43,6 +43,7 @@ class Reporter:
         self.failures = 0
         self.report = None
         self._pinged = False
+        self._told_with = None  # the leaf that our anchors were reported with
 
     def step(self):
         """Send what is due; return ms until the next report. Raises nothing of the library's."""
@@ -80,7 +81,7 @@ class Reporter:
 
     def _measure(self):
         self.sequence += 1
-        return {
+        report = {
             "boot_id": self.boot_id,
             "seq": self.sequence,
             "values": {
@@ -90,6 +91,10 @@ class Reporter:
                 "handshake_ms": self.agent.session.handshake_ms,
             },
         }
+        if self._told_with != self.agent.not_before:  # anchors change when a leaf is renewed
+            self._told_with = self.agent.not_before
+            report["anchors"] = self.agent.store.fingerprints()
+        return report
 
     def _report(self):
         if self.report is None:

@@ -5,12 +5,10 @@
 __version__ = "0.1.0"
 
 _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
-# In the order that leaves the largest free piece: 49 KB of the sim-pico-w's heap, where the order
-# of the layers leaves 25. What is compiled last takes the holes of what came before.
-_MODULES = (
-    "errors plan http store tls call client agent x509 tsp config est timesync keys p256 drbg"
-    " pkcs7 clock der"
-).split()
+_RESIDENTS = "errors plan http url store tls call client drbg clock agent".split()
+# Needed once a boot or once in a leaf's life, and for no call; and what few boards ever need.
+_VISITORS = "config entropy timesync tsp x509 der pkcs7 est keys p256 _p256_table".split()
+_STRANGERS = "anchors cacerts csrattrs ntp problem provision retry rollover witness".split()
 
 
 def __getattr__(name):
@@ -25,8 +23,22 @@ def __getattr__(name):
     return module if home == name else getattr(module, name)
 
 
+def make_room():
+    """Let go of the modules that are needed only now and then: TLS takes half of a board's heap.
+
+    They hold no state. The next import reads them again.
+    """
+    from gc import collect
+    from sys import modules
+
+    for name in _VISITORS + _STRANGERS:
+        modules.pop("mtls." + name, None)
+        globals().pop(name, None)
+    collect()
+
+
 def preload(*more):
-    """Import all that the agent needs, and `more`, one module at a time into a swept heap.
+    """Import what stays, and `more`, one module at a time into a swept heap.
 
     mbedTLS wants 17 KB in one piece, and modules compiled in between would stand in its way.
     """
@@ -37,7 +49,11 @@ def preload(*more):
     level = opt_level()
     opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
     try:
-        for name in _MODULES + list(more):
+        # Names are never freed: those of the visitors go to the bottom of the heap, at once.
+        for name in _VISITORS:
+            __import__("mtls." + name)
+            make_room()
+        for name in _RESIDENTS + list(more):
             collect()
             __import__("mtls." + name)
     finally:

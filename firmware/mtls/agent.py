@@ -10,6 +10,7 @@ import time
 
 from micropython import const
 
+from . import make_room
 from .clock import Clock, now
 from .client import Session
 from .errors import (
@@ -52,8 +53,8 @@ def about_the_leaf(refusal):
 
 
 class Agent:
-    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "refused" and
-    "error"; facts are (key, value) pairs without secrets."""
+    """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
+    "refused" and "error"; facts are (key, value) pairs without secrets."""
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):
         self.store = store
@@ -300,9 +301,10 @@ class Agent:
             return None
 
     def _enrol_by(self, token, idevid):
+        self.session.close()
+        make_room()
         from . import est
 
-        self.session.close()
         config = self._config
         store = self.store
         slots = store.slots()
@@ -312,17 +314,16 @@ class Agent:
             slots[name] = ()  # the token is bound to this key: the same leaf comes again
         key, key_der = self._pending(name, slots)
         request = est.enrolment_request(key, config, hardware_id())
+        spki, key = key.spki(), None  # what makes keys has to go before the handshake
         session = Session(config["enrol_url"], store, idevid, self.timeout_ms, self.clock)
         leaf_der = self._request(
             name,
-            lambda: est.simpleenroll(session, request, key, now(), config["device_id"], token),
+            lambda: est.simpleenroll(session, request, spki, now(), config["device_id"], token),
         )
         identity = store.write_identity(name, key_der, leaf_der)
         self._finish(identity, "enrolled", ("by", "token" if token else "idevid"))
 
     def _renew(self):
-        from . import est
-
         self.session.close()
         if not self.failures:  # once a leaf: a crystal drifts by minutes a year, and the floor too
             self._resync = True
@@ -334,17 +335,48 @@ class Agent:
         if facts and facts[0] > self.not_before and name not in self._rejected:
             self._finish(store.identity(name), "renewed")  # issued, its proof cut short
             return
+        make_room()
+        from . import est
+
         fresh = slots[name] != ()  # else its leaf may have been issued long ago
         key, key_der = self._pending(name, slots)
         current = self._identity()
         request = est.renewal_request(key, current.certificate())
+        spki, key = key.spki(), None
         session = Session(
             self._config["enrol_url"], store, current, self.timeout_ms, self.clock, self._watch_est
         )
-        leaf_der = self._request(name, lambda: est.simplereenroll(session, request, key, now()))
+        if len(store.anchors()) > 1:  # in a rollover: by which of them is the gateway verified?
+            from .witness import Witness
+
+            session.pins = Witness()
+
+        def also():
+            self._ask_cacerts(est, session)
+
+        leaf_der = self._request(
+            name, lambda: est.simplereenroll(session, request, spki, now(), also)
+        )
         self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
         if fresh:
             self._doubt_hint()
+        if store.cacerts_are_new():
+            from .rollover import follow
+
+            facts = follow(store, now())
+            if facts:
+                self._tell("anchors", *facts)
+
+    def _ask_cacerts(self, est, session):
+        """On the renewal's own connection: nothing here may cost the leaf that was issued."""
+        try:
+            from .cacerts import ask
+
+            ask(est, session, self.store)
+        except MTLSError as error:
+            self._note(error)
+        except MemoryError:
+            self._note(OutOfMemory("not enough heap for the CA certificates: free some"))
 
     def _doubt_hint(self):
         """A leaf that is due at once contradicts the clock: a lie would have us renew for ever."""

@@ -6,14 +6,13 @@ Not while mbedTLS computes, and not while a name is looked up: getaddrinfo block
 """
 
 import asyncio
-import gc
 import select
 import time
 from asyncio import core
 
 from micropython import const
 
-from . import client, tls
+from . import client, make_room, tls
 from .errors import Refused, Unreachable, Untrusted
 
 _ECONNRESET = const(104)
@@ -187,7 +186,7 @@ class Session(client.SessionBase):
         identity = tls.choose_identity(self.store, self._identity)
         tls.require_ready(self.store, self._clock)
         began = time.ticks_ms()
-        gc.collect()
+        make_room()
         pins = self._pins()
         host, port = self.host, self.port
         context = tls.client_context(self.store.anchors(), identity, pins)

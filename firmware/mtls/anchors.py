@@ -7,55 +7,10 @@ server's address (4.1.1). What makes them ours is the fingerprint and, below it,
 token, and all else that is worth something, goes out over later sessions, which verify by them.
 """
 
-import os
-from binascii import hexlify, unhexlify
+from binascii import unhexlify
 from hashlib import sha256
 
-from .errors import ConfigError, DecodeError, ProtocolError, UnsupportedAlgorithm, Untrusted
-
-
-def cacerts(session):
-    """Return the CA certificates (DER) that the server publishes, unchecked: see server_cas."""
-    from .est import PREFIX, certificates
-
-    try:
-        response = session.get(PREFIX + "cacerts")
-    finally:
-        session.close()
-    response.raise_for_status()
-    if response.status_code != 200:
-        raise ProtocolError("the EST server answered %d" % response.status_code)
-    return certificates(response)
-
-
-def server_cas(certificates, roots, now):
-    """Return those of the certificates (DER) that may become TLS anchors, in their order.
-
-    A root held here has signed each; it is a CA, and for serverAuth. One whose life has not begun
-    yet is judged at its beginning: the board's clock may be behind, and mbedTLS looks again at
-    each handshake. The roots themselves never are anchors (DESIGN 5).
-    """
-    from .x509 import Certificate, check_tls_anchor
-
-    found = []
-    for der in certificates:
-        try:
-            if der not in roots:
-                check_tls_anchor(der, roots, max(now, Certificate(der).not_before))
-                found.append(der)
-        except (DecodeError, Untrusted, UnsupportedAlgorithm):
-            pass  # a device CA, or another's: they stand in cacerts too
-    return found
-
-
-def keep(store, kind, der):
-    """Keep a CA certificate that was checked: "tls" for an anchor, "root" for a root."""
-    try:
-        os.mkdir(store.root + "/anchor")
-    except OSError:
-        pass  # it is there, or the write below says why not
-    name = hexlify(sha256(der).digest()).decode()[:16]
-    store._write("anchor/%s-%s.der" % (kind, name), der)
+from .errors import ConfigError, Untrusted
 
 
 class _Anyone:
@@ -82,18 +37,29 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     root_sha256, or none below that one may be an anchor; ConfigError without a root_sha256.
     """
     from .client import Session
+    from . import est
+    from .cacerts import fetch
+    from .pkcs7 import certificates
+    from .rollover import keep, new_roots, server_cas
 
     config = store.config()
     if not config["root_sha256"]:
         store.anchors()  # raises what a board without either is told
     anyone = _Anyone(store)
     session = Session(config["enrol_url"], anyone, None, timeout_ms, anyone)
-    found = cacerts(session)
-    root = _root(found, config["root_sha256"])
-    anchors = server_cas(found, [root], floor)
+    pieces = []
+    try:
+        fetch(est, session, None, lambda: pieces.append)
+    finally:
+        session.close()
+    found = certificates(b"".join(pieces))
+    roots = [_root(found, config["root_sha256"])]
+    roots += new_roots(found, roots, floor)
+    anchors = server_cas(found, roots, floor)
     if not anchors:
         raise Untrusted("no server CA below the root: the EST server publishes none, or lies")
-    keep(store, "root", root)
+    for root in roots:
+        keep(store, "root", root)
     for anchor in anchors:  # these last: without one the board asks again
         keep(store, "tls", anchor)
 

@@ -10,7 +10,8 @@ import time
 
 from . import der
 from .errors import ConfigError, DecodeError, MTLSError, SecureElementError
-from .keys import IN_CHIP, ecdsa_signature, private_key_der, public_key_info
+from .keys import ecdsa_signature, private_key_der, public_key_info
+from .store import IN_CHIP
 
 try:
     from micropython import const

@@ -6,10 +6,10 @@ import time
 from micropython import const
 
 from .call import Call
-from .config import split_url
 from .errors import OutOfMemory, ProtocolError, Refused, Unreachable, Untrusted
 from .http import MAX_BODY_BYTES, ResponseParser
 from .tls import CURRENT, choose_identity, connect_tls, deadline_in, left_ms, require_ready
+from .url import split_url
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
@@ -310,8 +310,8 @@ class SessionBase:
             self.close()
 
     def _pins(self):
-        if not self.pins:
-            return None
+        if not self.pins or hasattr(self.pins, "verify"):
+            return self.pins or None
         from .pin import Pins
 
         return Pins(self.pins)

@@ -10,7 +10,7 @@ from .errors import ProtocolError, Untrusted
 
 PREFIX = "/.well-known/est/"
 _PKCS10 = "application/pkcs10"
-_PKCS7 = "application/pkcs7-mime"
+PKCS7 = "application/pkcs7-mime"
 _SAN = "2.5.29.17"
 _MAX_SKEW_S = const(600)
 _HEADERS = (("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64"))
@@ -42,11 +42,19 @@ def renewal_request(key, leaf):
 
 def content(response, expected):
     """Return the DER that a response holds in base64."""
+    require_type(response, expected)
+    return decoded(response.content)
+
+
+def require_type(response, expected):
     content_type = response.headers.get("content-type", "")
     if content_type.split(";")[0].strip().lower() != expected:
         raise ProtocolError("the EST server answered with %s" % (content_type or "no type"))
+
+
+def decoded(text):
     try:
-        return binascii.a2b_base64(response.content)
+        return binascii.a2b_base64(text)
     except ValueError:
         raise ProtocolError("the EST server's answer is not base64")
 
@@ -55,7 +63,7 @@ def certificates(response):
     """Return the certificates (DER) of a certs-only response, one at least."""
     from . import pkcs7
 
-    found = pkcs7.certificates(content(response, _PKCS7))
+    found = pkcs7.certificates(content(response, PKCS7))
     if not found:
         raise ProtocolError("the EST server sent no certificate")
     return found
@@ -72,25 +80,31 @@ def check_leaf(leaf, now):
         raise Untrusted("the EST server issued a certificate that is not for a TLS client")
 
 
-def _find_ours(found, key, now):
+def _find_ours(found, spki, now):
     """Return the one of the certificates that is for our key, checked: some servers add CAs."""
     from .x509 import Certificate
 
     for der in found:
         leaf = Certificate(der)
-        if key.matches(leaf.spki):
+        if leaf.spki == spki:
             check_leaf(leaf, now)
             return bytes(der)
     raise Untrusted("the EST server issued a certificate for another key")
 
 
-def _enrol(session, operation, request, key, now, headers):
-    """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap."""
+def _enrol(session, operation, request, spki, now, headers, also=None):
+    """Return the issued leaf (DER). The session is closed: the next TLS session needs its heap.
+
+    `also()`, which must not raise, is called while it is still open.
+    """
     body = binascii.b2a_base64(request)
     try:
         response = session.request(
             "POST", PREFIX + operation, headers=headers, data=body, idempotent=True
         )
+        if also and response.status_code == 200:
+            body = None
+            also()
     finally:
         session.close()
     response.raise_for_status()
@@ -103,32 +117,27 @@ def _enrol(session, operation, request, key, now, headers):
     found = certificates(response)
     response = None
     gc.collect()
-    return _find_ours(found, key, now)
+    return _find_ours(found, spki, now)
 
 
-def _ask(session):
-    """See csrattrs.ask; a board asks once in its life, and the module's heap is worth more."""
-    from sys import modules
+def simpleenroll(session, request, spki, now, user=None, token=None):
+    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID.
 
-    from .csrattrs import ask
-
-    ask(session, PREFIX, content)
-    del modules["mtls.csrattrs"], modules["mtls"].csrattrs
-
-
-def simpleenroll(session, request, key, now, user=None, token=None):
-    """Return the leaf (DER) for a first CSR: by one-time token, or by the session's IDevID."""
+    `spki` is the public key of the request, which the leaf must be for.
+    """
     headers = list(_HEADERS)
     if token is not None:
         headers.append(("Authorization", basic_authorization(user, token)))
+    from .csrattrs import ask
+
     try:
-        _ask(session)
+        ask(session, PREFIX, content)
     except BaseException:
         session.close()
         raise
-    return _enrol(session, "simpleenroll", request, key, now, headers)
+    return _enrol(session, "simpleenroll", request, spki, now, headers)
 
 
-def simplereenroll(session, request, key, now):
-    """Return the leaf (DER) that follows the one the session presents."""
-    return _enrol(session, "simplereenroll", request, key, now, _HEADERS)
+def simplereenroll(session, request, spki, now, also=None):
+    """Return the leaf (DER) that follows the one the session presents; `also` is as _enrol's."""
+    return _enrol(session, "simplereenroll", request, spki, now, _HEADERS, also)

@@ -13,8 +13,6 @@ _EXTENSION_REQUEST = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e"  # 1.2.840.
 _SUBJECT_ALT_NAME = b"\x06\x03\x55\x1d\x11"  # 2.5.29.17
 _COMMON_NAME = b"\x06\x03\x55\x04\x03"
 _SERIAL_NUMBER = b"\x06\x03\x55\x04\x05"
-# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
-IN_CHIP = 0x82
 # The punctuation of PrintableString (X.680 §41.4).
 _PRINTABLE = " '()+,-./:=?"
 
@@ -81,7 +79,7 @@ class SoftwareKey:
     def sign(self, message):
         """ECDSA with SHA-256 of message: DER Ecdsa-Sig-Value (RFC 3279 §2.2.3)."""
         if self._drbg is None:
-            from .drbg import gather
+            from .entropy import gather
 
             self._drbg = gather()
         drbg = self._drbg

@@ -5,8 +5,7 @@
 # multiple of the group's order, the point by a random Z, the nonce's inverse by a random factor.
 # Meant for making keys and signing CSRs; handshakes are signed by mbedTLS.
 
-import hashlib
-
+from .drbg import hmac_sha256
 from .errors import EntropyError
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -54,21 +53,21 @@ def _add(X, Y, Z, x, y):
 
 
 def _digits(k, random):
-    """The 27 x 2 signed columns of a blinded k: index and sign of each table entry.
+    """The 33 x 2 signed columns of a blinded k: index and sign of each table entry.
 
-    k + rN is made odd by the choice of r, so that it is a sum of 324 digits ±2^i, none of them
+    k + rN is made odd by the choice of r, so that it is a sum of 330 digits ±2^i, none of them
     zero (Hedabou et al. 2005): halves the table, and every column costs one addition.
     """
     r = int.from_bytes(random(9), "big") >> 6  # 66 bits: 65 after fixing the parity
     k += (r ^ (r ^ k ^ 1) & 1) * N
-    bits = ((k + (1 << 324) - 1) >> 1).to_bytes(41, "little")
-    out = bytearray(54)
-    for column in range(54):
+    bits = ((k + (1 << 330) - 1) >> 1).to_bytes(42, "little")
+    out = bytearray(66)
+    for column in range(66):
         entry = 0
-        for i in range(270 + column, -1, -54):
+        for i in range(264 + column, -1, -66):
             entry = entry << 1 | bits[i >> 3] >> (i & 7) & 1
         # Top tooth minus: the negative of the entry with all other signs turned.
-        out[column] = entry ^ 32 if entry & 32 else entry ^ 31 | 32
+        out[column] = entry ^ 16 if entry & 16 else entry ^ 15 | 16
     return out
 
 
@@ -82,15 +81,15 @@ def _comb(k, random):
     while not Z:
         Z = int.from_bytes(random(32), "big") % p
     point = None
-    for i in range(26, -1, -1):
+    for i in range(32, -1, -1):
         if point:
             point = _double(*point)
-        for column in (i, i + 27):
+        for column in (i, i + 33):
             entry = digits[column]
-            at = (entry & 31) << 6 | (2048 if column >= 27 else 0)
+            at = (entry & 15) << 6 | (1024 if column >= 33 else 0)
             x = int.from_bytes(TABLE[at : at + 32], "big")
             y = int.from_bytes(TABLE[at + 32 : at + 64], "big")
-            if entry & 32:
+            if entry & 16:
                 y = p - y
             if point:
                 point = _add(*point, x, y)
@@ -120,17 +119,6 @@ def multiply(k, random):
             if on_curve(x, y):
                 return x, y
     raise EntropyError("blinding failed")
-
-
-def hmac_sha256(key, *parts):
-    """HMAC with SHA-256 of the parts one after the other; the key has at most 64 octets."""
-    key = key + bytes(64 - len(key))
-    inner = hashlib.sha256(bytes([b ^ 0x36 for b in key]))
-    for part in parts:
-        inner.update(part)
-    outer = hashlib.sha256(bytes([b ^ 0x5C for b in key]))
-    outer.update(inner.digest())
-    return outer.digest()
 
 
 def _nonces(d, digest, extra):

@@ -4,7 +4,7 @@
 
 import tls
 
-from .errors import ConfigError
+from .errors import ConfigError, StoreDamaged
 from .tls import CURRENT, choose_identity, client_context, require_ready, signing_failure, tls_error
 
 CERT_REQUIRED = tls.CERT_REQUIRED
@@ -23,6 +23,15 @@ def context(store, identity=CURRENT, pins=None, clock=None):
 
         pins = Pins(pins)
     return client_context(store.anchors(), identity, pins or None)
+
+
+def _given(key, cert):
+    from .store import Identity
+
+    identity = Identity("given", key, cert)
+    if not identity.matches():
+        raise StoreDamaged("the certificate given is for another key")
+    return identity
 
 
 def wrap_socket(
@@ -44,10 +53,10 @@ def wrap_socket(
         raise ConfigError("this is a client that verifies: use the firmware's ssl for others")
     if not server_hostname:
         raise ConfigError("server_hostname is missing: the peer's certificate is checked for it")
-    from .store import Identity, Store
+    from .store import Store
 
     store = Store()
-    identity = CURRENT if cert is None else Identity("given", key, cert)
+    identity = CURRENT if cert is None else _given(key, cert)
     identity = choose_identity(store, identity)
     require_ready(store)
     made = client_context([cadata] if cadata else store.anchors(), identity)

@@ -15,6 +15,9 @@ try:
 except ImportError:  # on CPython
     const = int
 
+# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
+IN_CHIP = const(0x82)
+_POINT_BYTES = const(65)
 _MAGIC = b"HFS1"
 _OVERHEAD = const(40)  # magic, two lengths, SHA-256
 _MAX_FILE_BYTES = const(8192)
@@ -103,8 +106,6 @@ class Identity:
         return "<Identity %s%s>" % (self.name, "" if self.cert_der else ", no certificate yet")
 
     def in_chip(self):
-        from .keys import IN_CHIP
-
         return self.key_der[0] == IN_CHIP
 
     def key(self, drbg=None):
@@ -131,6 +132,11 @@ class Identity:
     def matches(self):
         """Whether the leaf is for this key: mbedTLS loads a mismatched pair without a word."""
         return self.key().matches(self.certificate().spki)
+
+    def paired(self):
+        """As `matches`, for a pair that this board wrote itself: by the public point alone, which
+        ends an ECPrivateKey (RFC 5915), so that a handshake needs no parsers. A chip is asked."""
+        return self.matches() if self.in_chip() else self.key_der[-_POINT_BYTES:] in self.cert_der
 
 
 class Store:
@@ -191,9 +197,10 @@ class Store:
 
     def sweep(self):
         """Remove what a power cut left half-written; it may hold a key."""
-        for name in self._names():
-            if name.endswith(_TEMPORARY):
-                os.remove(self._path(name))
+        for folder in ("", "anchor"):
+            for name in self._names(folder):
+                if name.endswith(_TEMPORARY):
+                    os.remove(self._path(folder + "/" + name if folder else name))
 
     # Configuration and secrets
 
@@ -251,6 +258,26 @@ class Store:
         """Return the roots (DER): for checks in Python, never for a TLS context."""
         return self._certificates("root-")
 
+    def fingerprints(self):
+        """Return the SHA-256 of each TLS anchor and root, in hex: what the gateway is told."""
+        from binascii import hexlify
+
+        return {
+            kind: [
+                hexlify(hashlib.sha256(der).digest()).decode()
+                for der in self._certificates(kind + "-")
+            ]
+            for kind in ("tls", "root")
+        }
+
+    def cacerts_are_new(self):
+        """Whether cacerts.ask has left something for rollover.follow."""
+        return "cacerts.new" in self._names("anchor")
+
+    def cacerts_seen(self):
+        """Return the SHA-256 of the EST server's last answer on CAs that was acted on, or None."""
+        return self._read("anchor/cacerts")
+
     # Randomness
 
     def has_seed(self):
@@ -263,7 +290,7 @@ class Store:
     def drbg(self):
         """Return the generator; the seed on flash is replaced before anything is drawn from it."""
         if self._drbg is None:
-            from .drbg import gather, health_check
+            from .entropy import gather, health_check
 
             health_check(os.urandom)
             old = self._read("seed") or b""

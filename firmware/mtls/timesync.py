@@ -17,9 +17,9 @@ _HEADERS = (("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "close"
 def post(url, headers, body, timeout_ms):
     """Return the parser of one plain HTTP POST; raises Unreachable and ProtocolError."""
     from .client import exchange
-    from .config import split_url
     from .http import ResponseParser, request_bytes
     from .tls import connect_plain
+    from .url import split_url
 
     _, host, port, target = split_url(url, ("http",))
     connection = connect_plain(host, port, timeout_ms)

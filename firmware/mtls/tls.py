@@ -16,6 +16,7 @@ import tls
 
 from micropython import const
 
+from . import make_room
 from .errors import (
     ClockNotSet,
     NotEnrolled,
@@ -275,7 +276,7 @@ def client_context(anchors, identity=None, pins=None):
     if pins is not None:
         context.verify_callback = pins.verify
     if identity is not None:
-        if not identity.matches():
+        if not identity.paired():
             raise StoreDamaged("slot %s holds a certificate for another key" % identity.name)
         if identity.in_chip():
             from .atecc import sign_handshakes
@@ -308,7 +309,7 @@ def connect_tls(
     pins=None,
 ):
     """Return a TLS Connection after a full handshake; the peer is verified, or Untrusted."""
-    gc.collect()
+    make_room()
     total = deadline_in(timeout_ms)
     wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)

@@ -58,7 +58,7 @@ class AdminClient:
         Unreachable: no gateway answers.
         AdminRefused: the gateway refused (a :class:`~handfast.errors.Refused` with its slug).
         UsageError: what was asked for does not exist or is malformed.
-        EnvironmentProblem: it is done but not stored, since the gateway's disk is full or broken.
+        EnvironmentProblem: the gateway's disk is full or broken; the message says what holds.
     """
 
     def __init__(self, gateway: StateDir | RemoteGateway) -> None:
@@ -120,6 +120,22 @@ class AdminClient:
     def renew_leaf(self) -> dict[str, Any]:
         """Renew the gateway's own leaves now; returns their new ends."""
         return self._object("POST", "leaf/renew")
+
+    def rollover(self) -> dict[str, Any]:
+        """Return what is published of server CAs and roots, and which devices are waited for."""
+        return self._object("GET", "rollover")
+
+    def reload_trust(self) -> dict[str, Any]:
+        """Have the CAs in the state folder published; returns as :meth:`rollover`."""
+        return self._object("POST", "rollover/reload")
+
+    def switch_server_ca(self) -> dict[str, Any]:
+        """Have the next server CA take over now; returns as :meth:`rollover`."""
+        return self._object("POST", "rollover/server/switch")
+
+    def retire_root(self) -> dict[str, Any]:
+        """Have the old root published no more; returns as :meth:`rollover`."""
+        return self._object("POST", "rollover/root/retire")
 
     def telemetry(self, device_id: str, *, after: int = 0) -> list[dict[str, Any]]:
         """Return stored rows with an ``id`` above ``after``, oldest first, at most 1,000."""
@@ -231,6 +247,6 @@ def _problem(status: int, document: dict[str, Any]) -> HandfastError:
     message = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
     if slug in _USAGE:
         return UsageError(message)
-    if slug == "not-durable":
+    if slug in ("not-durable", "rollover-failed"):
         return EnvironmentProblem(message)
     return AdminRefused(f"{message} ({slug})", slug=slug, status=status)

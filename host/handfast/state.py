@@ -12,6 +12,11 @@ _VARIABLE = "HANDFAST_DIR"
 _DEFAULT = Path(".local/share/handfast")
 _OWNER_ONLY = 0o700
 
+# In the folder of a CA.
+KEY_FILE = "key.pem"
+CERTIFICATE_FILE = "cert.der"
+CERTIFICATE_PEM_FILE = "cert.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
@@ -43,15 +48,42 @@ class StateDir:
 
     def ca_key(self, name: str) -> Path:
         """Return the path of a CA's private key: encrypted PKCS#8, PEM, mode 0600."""
-        return self.ca / name / "key.pem"
+        return self.ca / name / KEY_FILE
 
     def ca_certificate(self, name: str) -> Path:
         """Return the path of a CA's certificate in DER."""
-        return self.ca / name / "cert.der"
+        return self.ca / name / CERTIFICATE_FILE
 
     def ca_certificate_pem(self, name: str) -> Path:
         """Return the path of the same certificate in PEM, for other tools."""
-        return self.ca / name / "cert.pem"
+        return self.ca / name / CERTIFICATE_PEM_FILE
+
+    # CAs that follow each other
+
+    @property
+    def ca_lock(self) -> Path:
+        """Held while CAs are moved."""
+        return self.ca / "lock"
+
+    @property
+    def next_server_ca(self) -> Path:
+        """The folder of a ``server`` CA that is published and signs nothing yet."""
+        return self.ca / "server-next"
+
+    @property
+    def old_root(self) -> Path:
+        """The folder of the root before this one, there for as long as it is published."""
+        return self.ca / "root-old"
+
+    @property
+    def new_with_old(self) -> Path:
+        """The root's key, certified by the root before it (RFC 4210 section 4.4), in DER."""
+        return self.ca / "root" / "new-with-old.der"
+
+    @property
+    def old_with_new(self) -> Path:
+        """The former root's key, certified by the root, in DER."""
+        return self.ca / "root" / "old-with-new.der"
 
     # Gateway
 

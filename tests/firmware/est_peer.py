@@ -48,15 +48,15 @@ def device_ca() -> x509.Certificate:
     return ca("device", eku=[CLIENT_AUTH]).make()
 
 
-def tls_context(folder: Path, issuer: str = "server") -> ssl.SSLContext:
-    """Return the context of a server for 127.0.0.1 whose leaf that CA has signed."""
+def tls_context(folder: Path, issuer: str = "server", key: str = "") -> ssl.SSLContext:
+    """Return the context of a server for 127.0.0.1 whose leaf that CA, or its key, has signed."""
     now = datetime.now(UTC)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     leaf = Plan(
         "leaf",
         rsa_key("leaf"),
         issuer,
-        rsa_key(issuer),
+        rsa_key(key or issuer),
         eku=[SERVER_AUTH],
         extra=[(names, False)],
         not_before=now - HOUR,
@@ -78,9 +78,11 @@ def response(
 
 
 def certs_only(certificates: Sequence[x509.Certificate]) -> bytes:
-    return response(
-        base64.encodebytes(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
-    )
+    return response(base64.encodebytes(certs_only_der(certificates)))
+
+
+def certs_only_der(certificates: Sequence[x509.Certificate]) -> bytes:
+    return pkcs7.serialize_certificates(list(certificates), Encoding.DER)
 
 
 def csrattrs(der: bytes = P256_WANTED) -> bytes:

@@ -6,8 +6,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtls.config import parse_config, parse_secrets, split_url
+from mtls.config import parse_config, parse_secrets
 from mtls.errors import ConfigError
+from mtls.url import split_url
 
 GOOD = {
     "schema": 1,

@@ -7,7 +7,7 @@ from math import comb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtls import drbg
+from mtls import drbg, entropy
 from mtls.errors import EntropyError
 
 PIECES = st.binary(max_size=80)
@@ -73,12 +73,12 @@ def test_request_out_of_range_is_refused(n):
 def test_cutoffs_are_those_of_the_standard():
     """SP 800-90B §4.4: alpha is 2^-30, H is 2 bits a sample."""
     alpha, chance, size = 2.0**-30, 0.25, 512
-    assert drbg._RUN_CUTOFF == 1 + 30 / 2
+    assert entropy._RUN_CUTOFF == 1 + 30 / 2
     tail, count = 0.0, size + 1
     while tail <= alpha:
         count -= 1
         tail += comb(size, count) * chance**count * (1 - chance) ** (size - count)
-    assert 1 + count == drbg._WINDOW_CUTOFF
+    assert 1 + count == entropy._WINDOW_CUTOFF
 
 
 def served(data: bytes):
@@ -101,11 +101,11 @@ def sample_with(piece: bytes, at: int) -> bytes:
 @pytest.mark.parametrize("at", [0, 1, 17, 500, 1008])
 def test_run_of_one_octet_is_refused(at):
     with pytest.raises(EntropyError):
-        drbg.health_check(served(sample_with(b"\x5a" * 16, at)))
+        entropy.health_check(served(sample_with(b"\x5a" * 16, at)))
 
 
 def test_shorter_run_passes():
-    assert len(drbg.health_check(served(sample_with(b"\0" + b"\x5a" * 15 + b"\0", 100)))) == 1024
+    assert len(entropy.health_check(served(sample_with(b"\0" + b"\x5a" * 15 + b"\0", 100)))) == 1024
 
 
 @pytest.mark.parametrize("window", [0, 512])
@@ -113,34 +113,34 @@ def test_window_of_mostly_one_octet_is_refused(window):
     data = bytearray(os.urandom(1024))
     data[window : window + 512 : 2] = bytes([data[window]]) * 256
     with pytest.raises(EntropyError):
-        drbg.health_check(served(bytes(data)))
+        entropy.health_check(served(bytes(data)))
 
 
 @pytest.mark.parametrize("period", [2, 7, 255, 256, 510, 900])
 def test_source_that_repeats_itself_is_refused(period):
     data = os.urandom(period) * 1024
     with pytest.raises(EntropyError):
-        drbg.health_check(served(data[:1024]))
+        entropy.health_check(served(data[:1024]))
 
 
 def test_source_that_ends_is_refused():
     with pytest.raises(EntropyError):
-        drbg.health_check(served(os.urandom(1000)))
+        entropy.health_check(served(os.urandom(1000)))
 
 
 def test_sample_is_what_the_source_gave():
     data = os.urandom(1024)
-    assert drbg.health_check(served(data)) == data
+    assert entropy.health_check(served(data)) == data
 
 
 def test_stuck_board_gets_no_generator(monkeypatch):
-    monkeypatch.setattr(drbg.health_check, "__defaults__", (bytes,))
+    monkeypatch.setattr(entropy.health_check, "__defaults__", (bytes,))
     with pytest.raises(EntropyError):
-        drbg.gather(b"a good seed from the host")
+        entropy.gather(b"a good seed from the host")
 
 
 def test_seed_alone_does_not_decide_what_comes_out():
-    assert drbg.gather(b"seed").generate(32) != drbg.gather(b"seed").generate(32)
+    assert entropy.gather(b"seed").generate(32) != entropy.gather(b"seed").generate(32)
 
 
 def test_state_is_not_printed():

@@ -19,7 +19,9 @@ def test_package_json_has_the_library_s_version():
     assert package["version"] == mtls.__version__
 
 
-def test_preload_names_only_modules_that_are_there():
+def test_only_modules_that_are_there_are_loaded_and_let_go_of():
     import mtls
 
-    assert all((firmware_dir() / "mtls" / f"{name}.py").is_file() for name in mtls._MODULES)
+    listed = mtls._RESIDENTS + mtls._VISITORS + mtls._STRANGERS
+    assert len(set(listed)) == len(listed)
+    assert all((firmware_dir() / "mtls" / f"{name}.py").is_file() for name in listed)

@@ -100,6 +100,8 @@ def test_a_leaf_counts_only_beside_its_own_key(store):
     store.write_identity("b", other, leaf)
     life = (NOW - timedelta(hours=1), NOW + timedelta(days=5))
     assert store.slots() == {"a": tuple(int(t.timestamp()) for t in life), "b": None}
+    # What a handshake asks, of the slots alone: without a parser.
+    assert [store.identity(name).paired() for name in ("a", "b")] == [True, False]
 
 
 def test_every_certificate_of_ours_says_since_when_it_was_issued(store):

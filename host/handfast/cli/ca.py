@@ -17,20 +17,24 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from handfast.errors import UsageError
+from handfast.cli.rollover import command as rollover_command
+from handfast.cli.root_key import (
+    require_root_options,
+    root_dir_option,
+    root_keeping,
+    root_passphrase_option,
+)
 from handfast.files import write_secret
 from handfast.pki.authorities import (
     SERVER_KEY_BITS,
-    RootKeeping,
     create_authorities,
     load_authority,
     load_certificates,
     load_trust_domain,
-    require_apart,
     require_no_authorities,
 )
 from handfast.pki.issue import issue_admin_leaf
-from handfast.pki.keystore import ROOT_KEY, passphrase
+from handfast.pki.keystore import passphrase
 from handfast.pki.names import validate_trust_domain
 from handfast.pki.profiles import ADMIN_LEAF_LIFETIME, AUTHORITY_NAMES
 from handfast.state import StateDir
@@ -44,6 +48,9 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 @click.group()
 def command() -> None:
     """Make and show the certificate authorities."""
+
+
+command.add_command(rollover_command, "rollover")
 
 
 @command.command("init")
@@ -66,17 +73,11 @@ def command() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Its first line encrypts the CA keys.",
 )
-@click.option(
-    "--root-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the root's key goes, under a passphrase of its own: a medium to lock away. "
-    "No gateway needs it.",
+@root_dir_option(
+    "Where the root's key goes, under a passphrase of its own: a medium to lock away. "
+    "No gateway needs it."
 )
-@click.option(
-    "--root-passphrase-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Its first line encrypts the root's key in --root-dir.",
-)
+@root_passphrase_option
 @_json_option
 def init_command(
     folder: Path | None,
@@ -98,12 +99,9 @@ def init_command(
     # What can be refused is refused before anybody types a passphrase.
     validate_trust_domain(trust_domain)
     require_no_authorities(state)
-    if root_dir is not None:
-        require_apart(state, root_dir)
-    elif root_passphrase_file is not None:
-        raise UsageError("--root-passphrase-file goes with --root-dir")
+    require_root_options(state, root_dir, root_passphrase_file)
     secret = passphrase("Passphrase for the CA keys", file=passphrase_file, confirm=True)
-    root = None if root_dir is None else _root_keeping(root_dir, root_passphrase_file)
+    root = root_keeping(root_dir, root_passphrase_file, confirm=True)
     with _progress() as progress:
         task = progress.add_task("making keys", total=len(AUTHORITY_NAMES))
         create_authorities(
@@ -118,12 +116,6 @@ def init_command(
     if root is None:
         key = state.ca_key("root")
         click.echo(f"the root's key is {key}: move it offline, no gateway needs it", err=True)
-
-
-def _root_keeping(folder: Path, passphrase_file: Path | None) -> RootKeeping:
-    prompt = "Passphrase for the root's key"
-    secret = passphrase(prompt, file=passphrase_file, confirm=True, lock=ROOT_KEY)
-    return RootKeeping(folder, secret)
 
 
 @command.command("issue-admin")

@@ -6,19 +6,20 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
-from handfast.errors import UsageError
+from handfast.errors import HandfastError, UsageError
 from handfast.gateway import devices
-from handfast.gateway.context import Gateway
+from handfast.gateway.context import Follower, Gateway
 from handfast.gateway.enrolment import issue_idevid
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import notes, peer_of, read_json
@@ -65,6 +66,10 @@ def routes(gateway: Gateway) -> Sequence[BaseRoute]:
         ("/status", do.status, "GET"),
         ("/trust", do.trust, "GET"),
         ("/leaf/renew", do.renew_leaves, "POST"),
+        ("/rollover", do.rollover, "GET"),
+        ("/rollover/reload", do.reload_trust, "POST"),
+        ("/rollover/server/switch", do.switch_server, "POST"),
+        ("/rollover/root/retire", do.retire_root, "POST"),
         ("/audit", do.audit, "GET"),
         ("/devices", do.list_devices, "GET"),
         ("/devices", do.add_device, "POST"),
@@ -100,16 +105,12 @@ class _Admin:
         )
 
     async def trust(self, _request: Request) -> JSONResponse:
-        certificates, urls = self._gateway.certificates, self._gateway.urls
-        der = {
-            name: base64.b64encode(certificates[name].public_bytes(Encoding.DER)).decode()
-            for name in ("server", "root")
-        }
+        published, urls = self._gateway.published, self._gateway.urls
         return JSONResponse(
             {
                 "trust_domain": self._gateway.trust_domain,
-                "tls_anchors": [der["server"]],
-                "roots": [der["root"]],
+                "tls_anchors": _encoded(published.server_cas),
+                "roots": _encoded(published.roots),
                 "api_url": urls["api"],
                 "enrol_url": urls["enrol"],
                 "tsa_url": urls["public"] + "/tsa",
@@ -118,6 +119,33 @@ class _Admin:
 
     async def renew_leaves(self, _request: Request) -> JSONResponse:
         return JSONResponse({"leaf_ends": await self._gateway.renew_leaves()})
+
+    async def rollover(self, _request: Request) -> JSONResponse:
+        return JSONResponse(self._rollover.status())
+
+    async def reload_trust(self, _request: Request) -> JSONResponse:
+        return await self._moved(self._rollover.reload)
+
+    async def switch_server(self, _request: Request) -> JSONResponse:
+        return await self._moved(self._rollover.switch)
+
+    async def retire_root(self, _request: Request) -> JSONResponse:
+        return await self._moved(self._rollover.retire)
+
+    @property
+    def _rollover(self) -> Follower:
+        follower = self._gateway.rollover
+        if follower is None:
+            raise Problem("not-found")
+        return follower
+
+    async def _moved(self, move: Callable[[], Awaitable[None]]) -> JSONResponse:
+        try:
+            await move()
+        except HandfastError as error:
+            self._gateway.log.error("rollover_failed", reason=str(error))
+            raise Problem("rollover-failed", str(error)) from None
+        return JSONResponse(self._rollover.status())
 
     async def audit(self, request: Request) -> JSONResponse:
         rows = await self._registry.audit(request.query_params.get("device"))
@@ -237,6 +265,10 @@ class _Admin:
             raise Problem("not-found", f"There is no device {device_id}.")
         rows: list[dict[str, Any]] = await self._registry.telemetry(device_id, after=int(after))
         return JSONResponse({"rows": rows})
+
+
+def _encoded(certificates: Sequence[x509.Certificate]) -> list[str]:
+    return [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in certificates]
 
 
 def _checked(validate: Callable[[str], str], value: object) -> str:

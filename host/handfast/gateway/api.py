@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Route
 from handfast.gateway.context import Gateway
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import authorised, read_json, require_content_type
-from handfast.gateway.telemetry import store_telemetry
+from handfast.gateway.telemetry import parse_anchors, store_anchors, store_telemetry
+from handfast.gateway.writer import Transaction
 
 _BOOT_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _LARGEST_SEQ = 2**53 - 1
@@ -65,12 +66,15 @@ class _Api:
         device_id = allowed.device.device_id
         # As it came: an escaped character would take three times the space that it was sent in.
         body = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
-        stored = await self._gateway.registry.write(
-            lambda tx: store_telemetry(
-                tx, device_id=device_id, boot_id=boot_id, seq=seq, values=body
-            )
-        )
-        return JSONResponse({"stored": stored})
+        anchors = parse_anchors(document["anchors"]) if "anchors" in document else None
+
+        def store(tx: Transaction) -> bool:
+            stored = store_telemetry(tx, device_id=device_id, boot_id=boot_id, seq=seq, values=body)
+            if anchors is not None:
+                store_anchors(tx, device_id=device_id, anchors=anchors)
+            return stored
+
+        return JSONResponse({"stored": await self._gateway.registry.write(store)})
 
     async def config(self, request: Request) -> JSONResponse:
         allowed = await authorised(request, self._gateway)

@@ -15,6 +15,7 @@ from handfast.pki.authorities import Authority
 from handfast.pki.csr import ParsedCsr
 from handfast.pki.issue import issue_device_leaf, issue_idevid
 from handfast.pki.ocsp import Responder
+from handfast.pki.rollover import Published
 
 
 class TimeStamper(Protocol):
@@ -22,6 +23,22 @@ class TimeStamper(Protocol):
 
     def respond(self, query_der: bytes, *, now: datetime) -> bytes:
         """Return a TimeStampResp in DER, whatever the query is."""
+
+
+class Follower(Protocol):
+    """Follows and moves a rollover; see :class:`handfast.gateway.rollover.Rollover`."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what is published and which devices are waited for."""
+
+    async def reload(self) -> None:
+        """Publish what a command has put into the state folder."""
+
+    async def switch(self) -> None:
+        """Have the next ``server`` CA take over."""
+
+    async def retire(self) -> None:
+        """Publish the old root no more."""
 
 
 class OwnCertificates(Protocol):
@@ -40,7 +57,8 @@ class Gateway:
 
     Attributes:
         authorities: issuing CAs by name, with their keys; admin's may be kept elsewhere.
-        certificates: every CA's certificate by name.
+        published: the CA certificates that anyone may have.
+        admin_ca: anchor of administrators from afar.
         overlap_s: how long a superseded leaf stays good.
         device_lifetime_s: life of an operational leaf.
         close_device: closes a device's open connections and returns how many there were.
@@ -50,7 +68,8 @@ class Gateway:
 
     registry: Registry
     authorities: Mapping[str, Authority]
-    certificates: Mapping[str, x509.Certificate]
+    published: Published
+    admin_ca: x509.Certificate
     trust_domain: str
     overlap_s: float
     device_lifetime_s: int
@@ -62,6 +81,19 @@ class Gateway:
     log: Any
     urls: dict[str, str] = field(default_factory=dict)
     telemetry_interval_s: int = 5
+    rollover: Follower | None = None
+
+    @property
+    def certificates(self) -> dict[str, x509.Certificate]:
+        """Every CA's certificate by name, those in use."""
+        device, factory = self.published.below
+        return {
+            "root": self.published.root,
+            "device": device,
+            "factory": factory,
+            "server": self.published.server,
+            "admin": self.admin_ca,
+        }
 
     def now(self) -> datetime:
         """Return the registry's time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,9 +61,14 @@ class _Est:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def cacerts(self, _request: Request) -> Response:
-        names = ("root", "server", "device", "factory")
-        return _certificates([self._gateway.certificates[name] for name in names])
+    async def cacerts(self, request: Request) -> Response:
+        answer = _certificates(self._gateway.published.all)
+        # A board asks at each renewal, with the hash of what it was told the last time.
+        tag = f'"{hashlib.sha256(answer.body).hexdigest()}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"etag": tag})
+        answer.headers["etag"] = tag
+        return answer
 
     async def csrattrs(self, _request: Request) -> Response:
         return _base64_response(_CSR_ATTRIBUTES, "application/csrattrs")

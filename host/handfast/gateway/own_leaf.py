@@ -33,7 +33,23 @@ _CHECK_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Issuers:
+    """Who signs the gateway's own certificates.
+
+    Attributes:
+        server: the ``server`` CA.
+        behind: what is sent behind its leaves, that CA first.
+        answers_for: the CAs that OCSP requests are answered for.
+    """
+
+    server: Authority
+    behind: tuple[x509.Certificate, ...]
+    answers_for: tuple[Authority, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Leaves:
+    issuers: Issuers
     rsa: IssuedKeyPair
     p256: IssuedKeyPair
     time_stamp: IssuedKeyPair
@@ -59,28 +75,25 @@ class OwnLeaves:
     """Call :meth:`renew` once before anything else, then let :meth:`keep_fresh` run.
 
     Args:
-        authority: the ``server`` CA.
+        issuers: see :class:`Issuers`; :meth:`follow` gives others later.
         names: DNS names and IP addresses in the server leaves' SAN.
         lifetime_s: of each leaf, at most seven days.
-        answers_for: the CAs that OCSP requests are answered for.
         clock: unix seconds.
         log: a structlog logger.
     """
 
     def __init__(
         self,
-        authority: Authority,
+        issuers: Issuers,
         names: Sequence[str],
         *,
         lifetime_s: int,
-        answers_for: Iterable[Authority],
         clock: Callable[[], float],
         log: Any,
     ) -> None:
-        self._authority = authority
+        self._issuers = issuers
         self._names = tuple(names)
         self._lifetime_s = lifetime_s
-        self._answers_for = tuple(answers_for)
         self._clock = clock
         self._log = log
         self._leaves: _Leaves | None = None
@@ -102,6 +115,11 @@ class OwnLeaves:
             self._log.info("own_leaves_renewed", ends=self.ends())
             return self.ends()
 
+    async def follow(self, issuers: Issuers) -> None:
+        """Have other CAs sign from now on: new keys and leaves, swapped in as at a renewal."""
+        self._issuers = issuers
+        await self.renew()
+
     def ends(self) -> dict[str, int]:
         """Return when each leaf ends, in unix seconds."""
         return self._current().ends()
@@ -110,14 +128,14 @@ class OwnLeaves:
         """Build a TLS context with the current leaves.
 
         The RSA leaf goes alone: boards anchor at the ``server`` CA. The P-256 leaf has that CA
-        behind it, for those who anchor at the root (DESIGN 5).
+        behind it, for those who anchor at a root (DESIGN 5).
         """
         leaves = self._current()
         return build_context(
             chains=[
                 ([leaves.rsa.certificate], leaves.rsa.private_key),
                 (
-                    [leaves.p256.certificate, self._authority.certificate],
+                    [leaves.p256.certificate, *leaves.issuers.behind],
                     leaves.p256.private_key,
                 ),
             ],
@@ -143,7 +161,8 @@ class OwnLeaves:
 
     def respond(self, query_der: bytes, *, now: datetime) -> bytes:
         """Sign the time (RFC 3161); always a valid answer, maybe a rejection."""
-        leaf = self._current().time_stamp
+        leaves = self._current()
+        leaf = leaves.time_stamp
         key = leaf.private_key
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError("boards verify time stamps by RSA only")
@@ -151,7 +170,7 @@ class OwnLeaves:
             query_der,
             key=key,
             leaf=leaf.certificate,
-            chain=[self._authority.certificate],
+            chain=leaves.issuers.behind[:1],  # boards ask, and hold that CA
             now=now,
             serial=x509.random_serial_number(),
         )
@@ -165,7 +184,7 @@ class OwnLeaves:
         return self._issued.get((ca, serial), 0.0) > self._clock()
 
     def _remember(self, leaves: _Leaves) -> None:
-        own = [(self._authority.name, pair) for pair in leaves.pairs()]
+        own = [(leaves.issuers.server.name, pair) for pair in leaves.pairs()]
         own += [(responder.ca, responder.pair) for responder in leaves.responders]
         now = self._clock()
         self._issued = {key: end for key, end in self._issued.items() if end > now} | {
@@ -180,16 +199,20 @@ class OwnLeaves:
     def _make(self) -> _Leaves:
         now = datetime.fromtimestamp(self._clock(), UTC)
         names, lifetime_s = self._names, self._lifetime_s
-        ca = self._authority
+        issuers = self._issuers
+        ca = issuers.server
         return _Leaves(
+            issuers,
             issue_server_leaf(ca, key_kind="rsa", names=names, lifetime_s=lifetime_s, now=now),
             issue_server_leaf(ca, key_kind="p256", names=names, lifetime_s=lifetime_s, now=now),
             issue_tsa_leaf(ca, lifetime_s=lifetime_s, now=now),
-            tuple(self._make_responders(now)),
+            tuple(self._make_responders(issuers.answers_for, now)),
         )
 
-    def _make_responders(self, now: datetime) -> Iterator[Responder]:
-        for ca in self._answers_for:
+    def _make_responders(
+        self, authorities: Iterable[Authority], now: datetime
+    ) -> Iterator[Responder]:
+        for ca in authorities:
             try:
                 pair = issue_ocsp_leaf(ca, lifetime_s=self._lifetime_s, now=now)
             except Refused as refused:

@@ -17,6 +17,7 @@ from handfast.gateway import ocsp
 from handfast.gateway.context import Gateway
 from handfast.gateway.problems import Problem
 from handfast.gateway.requests import read_body, require_content_type
+from handfast.pki.authorities import Authority
 from handfast.pki.crl import build_crl
 from handfast.wire import TSA_CONTENT_TYPE, TSA_REPLY_CONTENT_TYPE
 
@@ -40,6 +41,7 @@ def routes(gateway: Gateway) -> Sequence[BaseRoute]:
 @dataclass(frozen=True, slots=True)
 class _Crl:
     der: bytes
+    issuer: Authority
     built: float
     version: int
 
@@ -77,14 +79,16 @@ class _Public:
     def _fresh_crl(self, name: str) -> _Crl:
         """Return the CRL as of the newest revocation; built again only when something changed."""
         version = self._gateway.registry.view.revocation_version
+        issuer = self._gateway.authorities[name]
         kept = self._crls.get(name)
         now = time.monotonic()
-        if kept and kept.version == version and now - kept.built < _CRL_REBUILT_AFTER_S:
+        same = kept is not None and (kept.version, kept.issuer) == (version, issuer)
+        if kept and same and now - kept.built < _CRL_REBUILT_AFTER_S:
             return kept
-        self._crls[name] = fresh = _Crl(self._build_crl(name), now, version)
+        self._crls[name] = fresh = _Crl(self._build_crl(issuer), issuer, now, version)
         return fresh
 
-    def _build_crl(self, name: str) -> bytes:
+    def _build_crl(self, issuer: Authority) -> bytes:
         this_update = self._gateway.now().replace(microsecond=0)
         revoked = [
             (
@@ -92,10 +96,10 @@ class _Public:
                 datetime.fromtimestamp(int(revocation.revoked_at), this_update.tzinfo),
                 ReasonFlags[revocation.reason],
             )
-            for revocation in self._gateway.registry.view.revoked_by(name)
+            for revocation in self._gateway.registry.view.revoked_by(issuer.name)
         ]
         return build_crl(
-            self._gateway.authorities[name],
+            issuer,
             revoked,
             # Rises with time, so across restarts too (RFC 5280 section 5.2.3).
             number=int(self._gateway.registry.clock() * 1000),

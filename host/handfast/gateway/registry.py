@@ -17,7 +17,12 @@ from handfast.gateway import schema
 from handfast.gateway.devices import in_state, set_device_state, store_last_seen
 from handfast.gateway.problems import Problem
 from handfast.gateway.reserve import Reserve
-from handfast.gateway.rows import certificate_record, device_record, revocation_record
+from handfast.gateway.rows import (
+    anchor_report,
+    certificate_record,
+    device_record,
+    revocation_record,
+)
 from handfast.gateway.server import Log
 from handfast.gateway.view import DeviceRecord, DeviceState, RegistryView
 from handfast.gateway.writer import Transaction, Writer
@@ -199,6 +204,7 @@ def _load_view(connection: Connection, since: float) -> RegistryView:
     view.apply(device_record(row) for row in connection.execute(select(schema.devices)))
     view.apply(certificate_record(row) for row in connection.execute(live))
     view.apply(revocation_record(row) for row in connection.execute(revoked))
+    view.apply(anchor_report(row) for row in connection.execute(select(schema.anchors)))
     return view
 
 
@@ -226,6 +232,10 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
     theirs = select(certificates).where(certificates.c.device_id == device_id)
     theirs = theirs.order_by(certificates.c.issued.desc()).limit(_MOST_ROWS)
     tokens_of = select(tokens).where(tokens.c.device_id == device_id).order_by(tokens.c.created)
+    said = connection.execute(
+        select(schema.anchors).where(schema.anchors.c.device_id == device_id)
+    ).first()
+    reported = None if said is None else anchor_report(said)
     return _device_facts(device) | {
         "settings": json.loads(device.settings),
         "certificates": [
@@ -241,6 +251,7 @@ def _device(connection: Connection, device_id: str) -> dict[str, Any] | None:
             }
             for row in connection.execute(theirs)
         ],
+        "anchors": reported and {"tls": reported.tls, "root": reported.roots},
         "tokens": [
             {
                 "sha256": row.token_sha256.hex(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from handfast.gateway import schema
 from handfast.gateway.view import (
+    AnchorReport,
     CertificateKind,
     CertificateRecord,
     CertificateState,
@@ -46,6 +48,12 @@ def certificate_record(row: Row[Any]) -> CertificateRecord:
 def revocation_record(row: Row[Any]) -> Revocation:
     """Read a row of ``revocations``."""
     return Revocation(row.ca, row.serial, row.revoked_at, row.reason, row.not_after)
+
+
+def anchor_report(row: Row[Any]) -> AnchorReport:
+    """Read a row of ``anchors``."""
+    tls, roots = (tuple(json.loads(column)) for column in (row.tls, row.roots))
+    return AnchorReport(row.device_id, tls, roots, row.reported)
 
 
 def find_device(connection: Connection, device_id: str) -> DeviceRecord | None:

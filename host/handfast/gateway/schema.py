@@ -110,6 +110,16 @@ telemetry_bytes = Table(
     Column("bytes", Integer, nullable=False),
 )
 
+# What each device said last; JSON arrays of SHA-256 in hexadecimal.
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("tls", String, nullable=False),
+    Column("roots", String, nullable=False),
+    Column("reported", Float, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -22,6 +22,7 @@ from handfast.gateway.log import close_log, open_log
 from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
 from handfast.gateway.registry import Registry
 from handfast.gateway.reserve import Reserve
+from handfast.gateway.rollover import Rollover, issuers
 from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
 from handfast.pki.authorities import (
     Authority,
@@ -30,6 +31,7 @@ from handfast.pki.authorities import (
     load_trust_domain,
 )
 from handfast.pki.profiles import ISSUING, ISSUING_LIFETIME
+from handfast.pki.rollover import load_published
 from handfast.state import StateDir
 
 # No device's leaf outlives the CA that issues it.
@@ -101,7 +103,8 @@ async def serve(
     """
     state = settings.state
     async with AsyncExitStack() as stack:
-        certificates = load_certificates(state)
+        admin_ca = load_certificates(state)["admin"]
+        published = load_published(state)
         authorities = _load_authorities(state, passphrase)
         state.create_gateway()
         stack.enter_context(_only_gateway(state))
@@ -116,10 +119,9 @@ async def serve(
         registry = await Registry.open(state.registry, clock=clock, reserve=reserve, log=log)
         stack.push_async_callback(registry.close)
         leaves = OwnLeaves(
-            authorities["server"],
+            issuers(authorities.values(), published),
             settings.names,
             lifetime_s=settings.leaf_lifetime_s,
-            answers_for=authorities.values(),
             clock=clock,
             log=log,
         )
@@ -127,7 +129,8 @@ async def serve(
         gateway = Gateway(
             registry=registry,
             authorities=authorities,
-            certificates=certificates,
+            published=published,
+            admin_ca=admin_ca,
             trust_domain=load_trust_domain(state),
             overlap_s=settings.overlap_s,
             device_lifetime_s=settings.device_lifetime_s,
@@ -139,12 +142,14 @@ async def serve(
             log=log,
             telemetry_interval_s=settings.telemetry_interval_s,
         )
+        gateway.rollover = rollover = Rollover(state, passphrase, gateway, leaves)
         listeners = _open_listeners(settings, gateway, leaves, stack)
         server = Server(build_app(gateway), listeners, log=log)
         stack.push_async_callback(_stopped, log)
         await server.start()
         stack.push_async_callback(server.stop, grace_s=_STOP_GRACE_S)
         await stack.enter_async_context(_in_background(leaves.keep_fresh()))
+        await stack.enter_async_context(_in_background(rollover.keep_moving()))
         await stack.enter_async_context(_in_background(_keep_last_seen(registry)))
         await stack.enter_async_context(_in_background(_forget_expired(registry)))
         on_ready(stack.enter_context(_announced(state, gateway.urls)))

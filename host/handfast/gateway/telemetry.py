@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 from sqlalchemy import LargeBinary, cast, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -9,6 +13,7 @@ from handfast.gateway import schema
 from handfast.gateway.authorise import device_refusal
 from handfast.gateway.problems import Problem
 from handfast.gateway.rows import find_device
+from handfast.gateway.view import AnchorReport
 from handfast.gateway.writer import Transaction
 
 # A device that reports as fast as it can must not fill the disk: in some days of one short row
@@ -18,6 +23,12 @@ MOST_BYTES = 16 * 1024 * 1024
 _ROW_BYTES = 256
 # Room made at once, so that not every row pays for it.
 _ROOM_BYTES = MOST_BYTES // 16
+
+# A board holds two of each during a rollover.
+_MOST_ANCHORS = 8
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Anchors = tuple[tuple[str, ...], tuple[str, ...]]
 
 _rows = schema.telemetry
 _budgets = schema.telemetry_bytes
@@ -52,6 +63,44 @@ def store_telemetry(
     if over > 0:
         _drop_oldest(tx, device_id, over + _ROOM_BYTES)
     return True
+
+
+def parse_anchors(value: object) -> Anchors:
+    """Return (TLS anchors, roots) of a report's ``anchors``.
+
+    Raises:
+        Problem: ``bad-request``: it is not what a board says of its anchors.
+    """
+    lists = [value.get(name) for name in ("tls", "root")] if isinstance(value, dict) else []
+    found = [tuple(one) for one in lists if isinstance(one, list) and len(one) <= _MOST_ANCHORS]
+    whole = len(found) == 2 and len(value) == 2  # type: ignore[arg-type]
+    if not whole or not all(_is_sha256(one) for one in (*found[0], *found[1])):
+        raise Problem(
+            "bad-request",
+            f"anchors must be tls and root, each a list of at most {_MOST_ANCHORS} SHA-256 in "
+            "lower-case hexadecimal.",
+        )
+    return found[0], found[1]
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def store_anchors(tx: Transaction, *, device_id: str, anchors: Anchors) -> None:
+    """Keep what a device said of its trust anchors, in place of what it said before."""
+    table = schema.anchors
+    values: dict[str, Any] = {
+        "tls": json.dumps(anchors[0]),
+        "roots": json.dumps(anchors[1]),
+        "reported": tx.now,
+    }
+    row = {"device_id": device_id, **values}
+    change = (
+        insert(table).values(row).on_conflict_do_update(index_elements=["device_id"], set_=values)
+    )
+    tx.connection.execute(change)
+    tx.changed(AnchorReport(device_id, *anchors, tx.now))
 
 
 def _add(tx: Transaction, device_id: str, size: int) -> int:

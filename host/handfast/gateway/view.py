@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 class DeviceState(enum.StrEnum):
@@ -81,7 +82,21 @@ class Revocation:
     not_after: int
 
 
-Change = DeviceRecord | CertificateRecord | Revocation
+@dataclass(frozen=True, slots=True)
+class AnchorReport:
+    """The trust anchors that a device said it holds, as SHA-256 in hexadecimal."""
+
+    device_id: str
+    tls: tuple[str, ...]
+    roots: tuple[str, ...]
+    reported: float
+
+    def of(self, kind: Literal["tls", "root"]) -> tuple[str, ...]:
+        """Return its TLS anchors, or its roots."""
+        return self.tls if kind == "tls" else self.roots
+
+
+Change = DeviceRecord | CertificateRecord | Revocation | AnchorReport
 
 
 @dataclass(slots=True)
@@ -92,6 +107,7 @@ class RegistryView:
     certificates: dict[bytes, CertificateRecord] = field(default_factory=dict)
     revocations: dict[tuple[str, str], Revocation] = field(default_factory=dict)
     by_serial: dict[tuple[str, str], CertificateRecord] = field(default_factory=dict)
+    anchors: dict[str, AnchorReport] = field(default_factory=dict)
     # Rises with every change that a CRL would show.
     revocation_version: int = 0
 
@@ -104,6 +120,8 @@ class RegistryView:
             elif isinstance(change, CertificateRecord):
                 self.certificates[change.sha256] = change
                 self.by_serial[change.ca, change.serial] = change
+            elif isinstance(change, AnchorReport):
+                self.anchors[change.device_id] = change
             else:
                 self.revocations[change.ca, change.serial] = change
                 self.revocation_version += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from handfast.errors import EnvironmentProblem, Refused, UsageError
@@ -30,7 +31,8 @@ from handfast.pki.profiles import (
     AuthorityProfile,
     ca_key_usage,
 )
-from handfast.state import StateDir
+from handfast.pki.succession import settle
+from handfast.state import CERTIFICATE_FILE, CERTIFICATE_PEM_FILE, KEY_FILE, StateDir
 
 SERVER_KEY_BITS = (2048, 3072)
 
@@ -61,8 +63,15 @@ class RootKeeping:
 
     @property
     def key(self) -> Path:
-        """The key's file: encrypted PKCS#8, PEM, mode 0600."""
+        """The first root's key: encrypted PKCS#8, PEM, mode 0600."""
         return self.folder / "root-key.pem"
+
+    def key_of(self, certificate: x509.Certificate) -> Path:
+        """Return where the key of a root that took another's place is kept."""
+        spki = certificate.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        return self.folder / f"root-key-{hashlib.sha256(spki).hexdigest()[:16]}.pem"
 
     def __repr__(self) -> str:
         return f"RootKeeping({str(self.folder)!r})"
@@ -106,9 +115,10 @@ def create_authorities(
     try:
         with _staged(state) as staging, _kept_apart(root, authorities[0].key):
             for authority in authorities:
-                _write(staging, authority)
-                if authority.name != ROOT.name or root is None:
-                    save_key(staging.ca_key(authority.name), authority.key, passphrase)
+                folder = staging.ca / authority.name
+                folder.mkdir(mode=0o700)
+                here = authority.name != ROOT.name or root is None
+                write_authority(folder, authority, passphrase if here else None)
             settings = {"schema": _SCHEMA, "trust_domain": trust_domain}
             write_atomically(staging.ca_settings, json.dumps(settings, indent=2).encode() + b"\n")
     except OSError as error:
@@ -150,12 +160,19 @@ def load_authority(state: StateDir, name: str, passphrase: bytes) -> Authority:
         EnvironmentProblem: it is missing or damaged, or its key file is open to others.
         Refused: the passphrase is wrong.
     """
-    certificate = _load_certificate(state, name)
-    path = state.ca_key(name)
+    _require_authorities(state)
+    settle(state, name)
+    return load_authority_from(state.ca / name, name, passphrase)
+
+
+def load_authority_from(folder: Path, name: str, passphrase: bytes) -> Authority:
+    """Load a CA that lies in a folder of another name than its own; errors as above."""
+    certificate = load_certificate(folder / CERTIFICATE_FILE)
+    path = folder / KEY_FILE
     key = load_key(path, passphrase)
     if key.public_key() != certificate.public_key():
         raise EnvironmentProblem(
-            f"{path} is not the key of {state.ca_certificate(name)}: restore both from one copy"
+            f"{path} is not the key of {folder / CERTIFICATE_FILE}: restore both from one copy"
         )
     return Authority(name, key, certificate)
 
@@ -196,14 +213,15 @@ def _generate_keys(server_key_bits: int, progress: Progress) -> dict[str, Author
     profiles = (ROOT, *ISSUING)
     keys = {}
     with ThreadPoolExecutor(len(profiles)) as pool:
-        jobs = {pool.submit(_generate_key, p, server_key_bits): p.name for p in profiles}
+        jobs = {pool.submit(generate_key, p, server_key_bits): p.name for p in profiles}
         for job in as_completed(jobs):
             keys[jobs[job]] = job.result()
             progress(jobs[job])
     return keys
 
 
-def _generate_key(profile: AuthorityProfile, server_key_bits: int) -> AuthorityKey:
+def generate_key(profile: AuthorityProfile, server_key_bits: int = 2048) -> AuthorityKey:
+    """Make a CA's private key; RSA-4096 takes a second or several."""
     if profile.key == "p256":
         return ec.generate_private_key(ec.SECP256R1())
     bits = 4096 if profile.is_root else server_key_bits
@@ -212,23 +230,32 @@ def _generate_key(profile: AuthorityProfile, server_key_bits: int) -> AuthorityK
 
 def _certify(keys: dict[str, AuthorityKey], now: datetime) -> list[Authority]:
     root_key = keys[ROOT.name]
-    root = Authority(ROOT.name, root_key, _certificate(ROOT, root_key, None, root_key, now))
+    root = Authority(ROOT.name, root_key, certify_authority(ROOT, root_key, None, now))
     below = [
-        Authority(p.name, keys[p.name], _certificate(p, keys[p.name], root, root_key, now))
+        Authority(p.name, keys[p.name], certify_authority(p, keys[p.name], root, now))
         for p in ISSUING
     ]
     return [root, *below]
 
 
-def _certificate(
+def certify_authority(
     profile: AuthorityProfile,
     key: AuthorityKey,
     issuer: Authority | None,
-    issuer_key: AuthorityKey,
     now: datetime,
+    *,
+    until: datetime | None = None,
 ) -> x509.Certificate:
+    """Issue a CA's certificate, by the root ``issuer`` or, without one, by itself.
+
+    It does not outlive its issuer, nor ``until``.
+    """
+    issuer_key = issuer.key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, profile.common_name)])
     not_before = now.replace(microsecond=0) - CA_BACKDATE
+    not_after = not_before + profile.lifetime
+    if issuer is not None:
+        not_after = min(not_after, until or not_after, issuer.certificate.not_valid_after_utc)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -236,9 +263,9 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)
-        .not_valid_after(not_before + profile.lifetime)
+        .not_valid_after(not_after)
         .add_extension(
-            x509.BasicConstraints(ca=True, path_length=1 if issuer is None else 0), critical=True
+            x509.BasicConstraints(ca=True, path_length=1 if profile.is_root else 0), critical=True
         )
         .add_extension(ca_key_usage(), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -283,11 +310,17 @@ def _kept_apart(keeping: RootKeeping | None, key: AuthorityKey) -> Iterator[None
         raise
 
 
-def _write(state: StateDir, authority: Authority) -> None:
-    name, certificate = authority.name, authority.certificate
-    state.ca_certificate(name).parent.mkdir(mode=0o700)
-    write_atomically(state.ca_certificate(name), certificate.public_bytes(Encoding.DER))
-    write_atomically(state.ca_certificate_pem(name), certificate.public_bytes(Encoding.PEM))
+def write_authority(folder: Path, authority: Authority, passphrase: bytes | None) -> None:
+    """Write a CA's certificate into its folder, and its key unless that is kept elsewhere.
+
+    Raises:
+        OSError: not all of it was written.
+    """
+    certificate = authority.certificate
+    write_atomically(folder / CERTIFICATE_FILE, certificate.public_bytes(Encoding.DER))
+    write_atomically(folder / CERTIFICATE_PEM_FILE, certificate.public_bytes(Encoding.PEM))
+    if passphrase is not None:
+        save_key(folder / KEY_FILE, authority.key, passphrase)
 
 
 # Loading
@@ -313,7 +346,16 @@ def _require_authorities(state: StateDir) -> None:
 
 def _load_certificate(state: StateDir, name: str) -> x509.Certificate:
     _require_authorities(state)
-    path = state.ca_certificate(name)
+    settle(state, name)
+    return load_certificate(state.ca_certificate(name))
+
+
+def load_certificate(path: Path) -> x509.Certificate:
+    """Read a CA's certificate (DER).
+
+    Raises:
+        EnvironmentProblem: it is missing or damaged.
+    """
     try:
         return x509.load_der_x509_certificate(path.read_bytes())
     except (OSError, ValueError, x509.InvalidVersion) as error:

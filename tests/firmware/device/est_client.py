@@ -6,7 +6,7 @@ import gc
 import json
 import sys
 
-from mtls import anchors, est
+from mtls import cacerts, est, pkcs7, rollover
 from mtls.client import Session
 from mtls.clock import now
 from mtls.errors import MTLSError, Pending, Refused
@@ -25,19 +25,21 @@ try:
     gc.collect()
     session = Session(url, store, None, timeout_ms=int(timeout_ms))
     if what == "cacerts":
-        found = anchors.cacerts(session)
-        outcome = [len(found), len(anchors.server_cas(found, store.roots(), now()))]
+        pieces = []
+        cacerts.fetch(est, session, None, lambda: pieces.append)
+        found = pkcs7.certificates(b"".join(pieces))
+        outcome = [len(found), len(rollover.server_cas(found, store.roots(), now()))]
     elif what == "renew":
-        outcome = ["leaf", len(est.simplereenroll(session, request, key, now()))]
+        outcome = ["leaf", len(est.simplereenroll(session, request, key.spki(), now()))]
     elif "patient" in what:
         try:
-            est.simpleenroll(session, request, key, now(), user, token)
+            est.simpleenroll(session, request, key.spki(), now(), user, token)
             outcome = ["not pending"]
         except Pending as error:
-            leaf = est.simpleenroll(session, request, key, now(), user, token)
+            leaf = est.simpleenroll(session, request, key.spki(), now(), user, token)
             outcome = ["pending", error.retry_after_s, "leaf", len(leaf)]
     else:
-        outcome = ["leaf", len(est.simpleenroll(session, request, key, now(), user, token))]
+        outcome = ["leaf", len(est.simpleenroll(session, request, key.spki(), now(), user, token))]
 except Refused as error:
     outcome = ["Refused", error.status, error.type]
 except MTLSError as error:

@@ -2,7 +2,7 @@
 # and on a board, for the corpus that they found: anything raised but MTLSError is a defect.
 import hashlib
 
-from mtls import config, csrattrs, der, http, keys, ntp, pkcs7, store, tsp, x509
+from mtls import config, csrattrs, der, http, keys, ntp, pkcs7, store, tsp, url, x509
 from mtls.errors import MTLSError
 
 # What the corpus's time-stamps answer (tests/firmware/device_pki.py).
@@ -73,7 +73,7 @@ def _url(data):
         text = data[:_URL_BYTES].decode()
     except (ValueError, UnicodeError):
         return
-    config.split_url(text)
+    url.split_url(text)
 
 
 def targets(anchor):

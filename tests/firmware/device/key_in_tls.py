@@ -4,9 +4,9 @@ import socket
 import sys
 
 import tls
-from mtls import drbg, keys
+from mtls import entropy, keys
 
-key = keys.SoftwareKey.generate(drbg.gather())
+key = keys.SoftwareKey.generate(entropy.gather())
 request = keys.csr(key, keys.device_subject("dev-1"))
 with open(sys.argv[1] + ".csr", "wb") as file:
     file.write(request)

@@ -5,7 +5,7 @@ import os
 import sys
 from binascii import hexlify, unhexlify
 
-from mtls import drbg, keys, p256
+from mtls import drbg, entropy, keys, p256
 from mtls.errors import EntropyError
 
 with open(sys.argv[1]) as file:
@@ -55,14 +55,14 @@ class Shift:
 
 for stuck in (bytes, Shift(0).read, Shift(1).read, lambda n: b"\x55\xaa" * (n // 2)):
     try:
-        drbg.health_check(stuck)
+        entropy.health_check(stuck)
     except EntropyError:
         continue
     raise AssertionError("stuck source accepted")
 for _ in range(4):
-    drbg.health_check()
+    entropy.health_check()
 
-generator = drbg.gather(b"seed")
+generator = entropy.gather(b"seed")
 key = keys.SoftwareKey.generate(generator)
 again = keys.SoftwareKey.from_der(key.to_der(), generator)
 assert again.spki() == key.spki() and again.matches(key.spki())

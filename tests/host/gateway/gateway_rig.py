@@ -28,6 +28,7 @@ from handfast.gateway.context import Gateway
 from handfast.pki.authorities import Authority
 from handfast.pki.issue import issue_ocsp_leaf, issue_tsa_leaf
 from handfast.pki.ocsp import Responder
+from handfast.pki.rollover import Published
 from handfast.pki.timestamp import respond
 
 OWN_SERIAL = 77
@@ -170,6 +171,20 @@ def slug_of(response: httpx.Response) -> str:
     return slug
 
 
+def published(authorities: dict[str, Authority]) -> Published:
+    """Return what is published of CAs of which none is rolled over."""
+    certificates = {name: authority.certificate for name, authority in authorities.items()}
+    return Published(
+        server=certificates["server"],
+        next_server=None,
+        root=certificates["root"],
+        old_root=None,
+        new_with_old=None,
+        old_with_new=None,
+        below=(certificates["device"], certificates["factory"]),
+    )
+
+
 @asynccontextmanager
 async def open_rig(
     folder: Path, authorities: dict[str, Authority], *, overlap_s: float = 300
@@ -195,7 +210,8 @@ async def open_rig(
         gateway = Gateway(
             registry=registry,
             authorities=loaded,
-            certificates={name: a.certificate for name, a in authorities.items()},
+            published=published(authorities),
+            admin_ca=authorities["admin"].certificate,
             trust_domain="example.test",
             overlap_s=overlap_s,
             device_lifetime_s=3600,

@@ -11,7 +11,7 @@ from gateway_kit import Clock
 from OpenSSL import SSL
 
 from handfast.errors import UsageError
-from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
+from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, Issuers, OwnLeaves
 from handfast.gateway.rows import spki_sha256
 from handfast.gateway.service import GatewaySettings
 from handfast.pki.authorities import Authority
@@ -28,9 +28,8 @@ def own_leaves(
     answers_for: Sequence[Authority] = (),
 ) -> OwnLeaves:
     log = structlog.wrap_logger(structlog.ReturnLogger())
-    return OwnLeaves(
-        server, ["localhost"], lifetime_s=lifetime_s, answers_for=answers_for, clock=clock, log=log
-    )
+    issuers = Issuers(server, (server.certificate,), tuple(answers_for))
+    return OwnLeaves(issuers, ["localhost"], lifetime_s=lifetime_s, clock=clock, log=log)
 
 
 async def until(condition: asyncio.Event) -> None:

@@ -33,7 +33,7 @@ _SERVERS = (Usage.SERVER_AUTH, Usage.TIME_STAMPING, Usage.OCSP_SIGNING)
 @pytest.fixture
 def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small keys, for tests of files and folders only."""
-    monkeypatch.setattr(module, "_generate_key", lambda *_: ec.generate_private_key(ec.SECP256R1()))
+    monkeypatch.setattr(module, "generate_key", lambda *_: ec.generate_private_key(ec.SECP256R1()))
 
 
 def test_root_is_rsa_4096_signs_itself_and_lives_ten_years(
@@ -129,7 +129,7 @@ def test_creation_that_fails_takes_the_roots_key_back(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "write_authority", full)
     kept = RootKeeping(tmp_path / "usb", b"other")
     with pytest.raises(EnvironmentProblem):
         create_authorities(StateDir(tmp_path / "state"), PASSPHRASE, root=kept)

@@ -1,0 +1,74 @@
+# Handfast mTLS for MicroPython: the board's random source, tested, and a generator seeded from it
+# MIT license; Copyright (c) 2026 the Handfast authors
+
+import os
+import time
+
+from .drbg import HmacDrbg
+from .errors import EntropyError
+
+try:
+    from micropython import const
+except ImportError:  # on CPython
+    const = int
+
+# Health test over raw os.urandom (SP 800-90B §4.4), assessed at no more than 2 bits an octet and a
+# false alarm once in 2^30: 1 + ceil(30 / 2) equal octets in a row, or 190 of 512 equal to the
+# first, mean that the source is stuck. tests/firmware computes the second cutoff again.
+_SAMPLE = const(1024)
+_WINDOW = const(512)
+_RUN_CUTOFF = const(16)
+_WINDOW_CUTOFF = const(190)
+
+
+def health_check(source=os.urandom):
+    """1024 octets of source(n), tested; raises EntropyError when they look stuck.
+
+    Repetition count and adaptive proportion (SP 800-90B §4.4.1, §4.4.2), and one of our own for a
+    generator that has lost its noise: the RP2040 shifts its ring oscillator's bit through an 8-bit
+    register, which without noise repeats itself every 255 steps at most.
+    """
+    sample = b"".join([source(32) for _ in range(_SAMPLE // 32)])
+    if len(sample) != _SAMPLE:
+        raise EntropyError("the random source gave too little")
+    last = run = 0
+    for octet in sample:
+        run = run + 1 if octet == last else 1
+        if run >= _RUN_CUTOFF:
+            raise EntropyError("the random source repeats one octet")
+        last = octet
+    for start in range(0, _SAMPLE, _WINDOW):
+        if sample[start : start + _WINDOW].count(sample[start : start + 1]) >= _WINDOW_CUTOFF:
+            raise EntropyError("the random source prefers one octet")
+    if sample.find(sample[:32], 1) >= 0:
+        raise EntropyError("the random source repeats itself")
+    return sample
+
+
+def _jitter():
+    """64 octets of the time that a little work takes, to the finest clock there is."""
+    ticks = getattr(time, "ticks_cpu", None) or getattr(time, "perf_counter_ns", None)
+    out = bytearray(64)
+    for i in range(len(out)):
+        before = ticks()
+        sum(range(i))
+        out[i] = (ticks() - before ^ before) & 0xFF
+    return bytes(out)
+
+
+def _unique_id():
+    try:
+        from machine import unique_id
+
+        return unique_id()
+    except ImportError:
+        return b""
+
+
+def gather(seed=b""):
+    """A generator seeded with tested os.urandom, the stored seed, the chip's id and timing jitter.
+
+    None of these alone decides what comes out. Raises EntropyError when os.urandom is stuck.
+    """
+    sample = health_check()
+    return HmacDrbg(sample + _jitter() + seed, b"handfast mtls" + _unique_id())
