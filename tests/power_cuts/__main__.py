@@ -228,6 +228,7 @@ def main(given: Sequence[str] | None = None) -> int:
         console.print(f"power-cuts: {error}")
         return error.exit_code
     except KeyboardInterrupt:
+        console.print("stopped: nothing is written")
         return 130
 
 
