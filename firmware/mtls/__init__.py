@@ -5,10 +5,6 @@
 __version__ = "0.1.0"
 
 _HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
-_RESIDENTS = "errors plan http url store tls call client drbg clock agent".split()
-# Needed once a boot or once in a leaf's life, and for no call; and what few boards ever need.
-_VISITORS = "config entropy timesync tsp x509 der pkcs7 est keys p256 _p256_table".split()
-_STRANGERS = "anchors cacerts csrattrs ntp problem provision retry rollover witness".split()
 
 
 def __getattr__(name):
@@ -23,20 +19,6 @@ def __getattr__(name):
     return module if home == name else getattr(module, name)
 
 
-def make_room():
-    """Let go of the modules that are needed only now and then: TLS takes half of a board's heap.
-
-    They hold no state. The next import reads them again.
-    """
-    from gc import collect
-    from sys import modules
-
-    for name in _VISITORS + _STRANGERS:
-        modules.pop("mtls." + name, None)
-        globals().pop(name, None)
-    collect()
-
-
 def preload(*more):
     """Import what stays, and `more`, one module at a time into a swept heap.
 
@@ -46,14 +28,16 @@ def preload(*more):
 
     from micropython import opt_level
 
+    from .heap import RESIDENTS, VISITORS, make_room
+
     level = opt_level()
     opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
     try:
         # Names are never freed: those of the visitors go to the bottom of the heap, at once.
-        for name in _VISITORS:
+        for name in VISITORS:
             __import__("mtls." + name)
             make_room()
-        for name in _RESIDENTS + list(more):
+        for name in RESIDENTS + list(more):
             collect()
             __import__("mtls." + name)
     finally:

@@ -10,7 +10,6 @@ import time
 
 from micropython import const
 
-from . import make_room
 from .clock import Clock, now
 from .client import Session
 from .errors import (
@@ -26,6 +25,7 @@ from .errors import (
     Untrusted,
     console_facts,
 )
+from .heap import make_room
 from .plan import backoff_ms, renewal_plan
 from .store import hardware_id, recovery_order, spare_slot
 
@@ -33,17 +33,19 @@ _PROVE_MS = const(300)
 _MAX_WAIT_MS = const(60000)
 _RESYNC_MS = const(30000)
 _HANDSHAKE_REFUSALS = const(3)
-_PREFIX = "urn:handfast:error:"
+_PREFIX = const("urn:handfast:error:")
 _KEY_REUSED = _PREFIX + "key-reused"
 _NOT_YET_VALID = _PREFIX + "certificate-not-yet-valid"
 # Said of one certificate, not of the device: the other slot or the IDevID may still be good.
-_ABOUT_THE_LEAF = (
-    "no-certificate",
-    "unknown-certificate",
-    "certificate-expired",
-    "certificate-superseded",
-    "certificate-revoked",
-    "wrong-certificate-kind",
+_ABOUT_THE_LEAF = const(
+    (
+        "no-certificate",
+        "unknown-certificate",
+        "certificate-expired",
+        "certificate-superseded",
+        "certificate-revoked",
+        "wrong-certificate-kind",
+    )
 )
 
 

@@ -12,8 +12,9 @@ from asyncio import core
 
 from micropython import const
 
-from . import client, make_room, tls
+from . import client, tls
 from .errors import Refused, Unreachable, Untrusted
+from .heap import make_room
 
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)

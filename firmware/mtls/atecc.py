@@ -8,15 +8,11 @@ Where each rule of its protocol is written down, tests/firmware/atecc_model.py s
 import hashlib
 import time
 
+from micropython import const
+
 from . import der
 from .errors import ConfigError, DecodeError, MTLSError, SecureElementError
-from .keys import ecdsa_signature, private_key_der, public_key_info
-from .store import IN_CHIP
-
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
+from .keys import IN_CHIP, ecdsa_signature, private_key_der, public_key_info
 
 ADDRESS = const(0x60)
 
@@ -26,7 +22,7 @@ _WATCHDOG_MS = const(1700)  # by then an awake chip has put itself to sleep
 _SHORT_MS = const(100)  # Info, Read, Random and Nonce take up to 29 ms
 _LONG_MS = const(700)  # GenKey and Sign: 115 ms, and 665 at an ATECC608's slowest clock
 _TRIES = const(3)
-_AWAKE = b"\x04\x11\x33\x43"
+_AWAKE = const(b"\x04\x11\x33\x43")
 
 # Word addresses
 _SLEEP = const(1)
@@ -46,7 +42,7 @@ _DONE = const(0x00)
 _ECC_FAULT = const(0x05)
 _WATCHDOG = const(0xEE)
 _GARBLED = const(0xFF)
-_WORTH_REPEATING = (_ECC_FAULT, _WATCHDOG, _GARBLED)
+_WORTH_REPEATING = const((_ECC_FAULT, _WATCHDOG, _GARBLED))
 
 # The configuration zone
 _REVISION = const(4)

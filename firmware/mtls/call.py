@@ -4,14 +4,11 @@
 leave it at that. A `session` has the chance, the time and the origin: octets(), now(), authority.
 """
 
+from micropython import const
+
 from .http import request_head
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
-
-_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
+_IDEMPOTENT = const(("GET", "HEAD", "PUT", "DELETE", "OPTIONS"))
 _JOINED_BYTES = const(512)  # a body up to here travels in one TLS record with its head
 _OCTETS = (bytes, bytearray, memoryview)
 

@@ -3,14 +3,16 @@
 
 import time
 
+from micropython import const
+
 from .errors import ClockNotSet, Untrusted
 
 # No board runs this library before it was written: 2026-01-01T00:00:00Z.
 BUILD_TIME = 1767225600
 # Flash wears: a floor that rose by less is kept in memory only.
-_FLOOR_STEP_S = 3600
-_DAY_S = 86400
-_SIGNED = ("tsa", "leaf")
+_FLOOR_STEP_S = const(3600)
+_DAY_S = const(86400)
+_SIGNED = const(("tsa", "leaf"))
 
 
 # Calendar (proleptic Gregorian, after Howard Hinnant's days_from_civil)

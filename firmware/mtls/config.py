@@ -3,19 +3,16 @@
 
 import json
 
+from micropython import const
+
 from .errors import ConfigError
 from .url import split_url
-
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 _SCHEMA = const(1)
 _MAX_BYTES = const(4096)
 _MAX_VALUE_CHARS = const(256)
 _MAX_NETWORKS = const(8)
-_ID_FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID_FIRST = const("abcdefghijklmnopqrstuvwxyz0123456789")
 _ID_REST = _ID_FIRST + "._-"
 
 

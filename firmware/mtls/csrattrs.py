@@ -5,20 +5,24 @@ will do. What it need not or cannot send (a challenge password, further extensio
 a client may, and the server then says so itself.
 """
 
+from micropython import const
+
 from . import der
 from .errors import DecodeError, UnsupportedAlgorithm
 
-_MAX_ITEMS = 32
-_EC_PUBLIC_KEY = b"\x2a\x86\x48\xce\x3d\x02\x01"
-_SECP256R1 = b"\x2a\x86\x48\xce\x3d\x03\x01\x07"
-_CURVES = (b"\x2a\x86\x48\xce\x3d\x03\x01", b"\x2b\x81\x04\x00")  # X9.62's prime ones, SECG's
-_ECDSA_WITH_SHA256 = b"\x2a\x86\x48\xce\x3d\x04\x03\x02"
-_HASHES = b"\x60\x86\x48\x01\x65\x03\x04\x02"
+_MAX_ITEMS = const(32)
+_EC_PUBLIC_KEY = const(b"\x2a\x86\x48\xce\x3d\x02\x01")
+_SECP256R1 = const(b"\x2a\x86\x48\xce\x3d\x03\x01\x07")
+_CURVES = const(
+    (b"\x2a\x86\x48\xce\x3d\x03\x01", b"\x2b\x81\x04\x00")
+)  # X9.62's prime ones, SECG's
+_ECDSA_WITH_SHA256 = const(b"\x2a\x86\x48\xce\x3d\x04\x03\x02")
+_HASHES = const(b"\x60\x86\x48\x01\x65\x03\x04\x02")
 _SHA256 = _HASHES + b"\x01"
-_ECDSA = b"\x2a\x86\x48\xce\x3d\x04"  # and its signature algorithms below
-_PKCS1 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01"  # rsaEncryption and the RSA signatures
+_ECDSA = const(b"\x2a\x86\x48\xce\x3d\x04")  # and its signature algorithms below
+_PKCS1 = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01")  # rsaEncryption and the RSA signatures
 _RSA_ENCRYPTION = _PKCS1 + b"\x01"
-_EDWARDS = b"\x2b\x65"  # X25519 to Ed448: key and signature in one
+_EDWARDS = const(b"\x2b\x65")  # X25519 to Ed448: key and signature in one
 
 
 def ask(session, prefix, content):

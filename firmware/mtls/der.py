@@ -1,15 +1,9 @@
 # Handfast mTLS for MicroPython: DER, a writer and a bounded strict reader (X.690)
 # MIT license; Copyright (c) 2026 the Handfast authors
 
+from micropython import const
+
 from .errors import DecodeError
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(value):
-        return value
-
 
 BOOLEAN = const(0x01)
 INTEGER = const(0x02)

@@ -3,12 +3,10 @@
 
 import hashlib
 
+from micropython import const
+
 from .errors import EntropyError
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 # SP 800-90A table 2: at most 2^19 bits a request.
 _MAX_REQUEST = const(1 << 16)

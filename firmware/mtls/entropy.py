@@ -4,13 +4,11 @@
 import os
 import time
 
+from micropython import const
+
 from .drbg import HmacDrbg
 from .errors import EntropyError
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 # Health test over raw os.urandom (SP 800-90B §4.4), assessed at no more than 2 bits an octet and a
 # false alarm once in 2^30: 1 + ceil(30 / 2) equal octets in a row, or 190 of 512 equal to the

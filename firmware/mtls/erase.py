@@ -9,26 +9,23 @@ erased in turn, whenever the log is full.
 
 import os
 
-from .errors import FlashFull, StoreDamaged
+from micropython import const
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
+from .errors import FlashFull, StoreDamaged
 
 _FILLER = b"\xff" * 512
 _INLINE_BYTES = const(500)  # what littlefs still keeps in the folder's log (512 with 4 KB blocks)
 _TURNS = const(24)  # of these fill a log of 4 KB three times; it has to turn over twice
 _BIGGEST_FLASH = const(64 << 20)  # nothing larger is a board's: a test runs on the host's disk
 _FOLDER = const(0x4000)
-_KEY_START = b"\x00\x79\x30\x77\x02\x01\x01\x04\x20"  # a P-256 key's length and first octets
+_KEY_START = const(b"\x00\x79\x30\x77\x02\x01\x01\x04\x20")  # a P-256 key's length and first octets
 _KEY_BYTES = const(2 + 121)
 _ENOENT = const(2)
 _ENOSPC = const(28)
 _BLOCK_COUNT = const(4)  # ioctl of os.AbstractBlockDev
 _BLOCK_SIZE = const(5)
 # Where stock firmware has the block device that it mounts.
-_DEVICES = (("rp2", "Flash"), ("flashbdev", "bdev"), ("_sim", "Flash"))
+_DEVICES = const((("rp2", "Flash"), ("flashbdev", "bdev"), ("_sim", "Flash")))
 
 
 def scrub(store):

@@ -9,11 +9,11 @@ from micropython import const
 from .errors import ProtocolError, Untrusted
 
 PREFIX = "/.well-known/est/"
-_PKCS10 = "application/pkcs10"
-PKCS7 = "application/pkcs7-mime"
-_SAN = "2.5.29.17"
+_PKCS10 = const("application/pkcs10")
+PKCS7 = const("application/pkcs7-mime")
+_SAN = const("2.5.29.17")
 _MAX_SKEW_S = const(600)
-_HEADERS = (("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64"))
+_HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64")))
 
 
 def basic_authorization(user, password):

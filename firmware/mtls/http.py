@@ -6,12 +6,9 @@ Memory is constant: a body is handed on in the portions that the caller has room
 is kept as the bytes that it is, since a keep-alive request is to leave hardly any garbage behind.
 """
 
-from .errors import ProtocolError
+from micropython import const
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
+from .errors import ProtocolError
 
 MAX_BODY_BYTES = 16384
 CHUNKED = -1  # the length of a body that nobody knows beforehand

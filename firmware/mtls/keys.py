@@ -3,16 +3,20 @@
 
 import hashlib
 
+from micropython import const
+
 from . import der, p256
 from .errors import ConfigError, DecodeError
 
-_EC_PUBLIC_KEY = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"  # 1.2.840.10045.2.1
-_SECP256R1 = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"  # 1.2.840.10045.3.1.7
-_ECDSA_SHA256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"  # 1.2.840.10045.4.3.2
-_EXTENSION_REQUEST = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e"  # 1.2.840.113549.1.9.14
-_SUBJECT_ALT_NAME = b"\x06\x03\x55\x1d\x11"  # 2.5.29.17
-_COMMON_NAME = b"\x06\x03\x55\x04\x03"
-_SERIAL_NUMBER = b"\x06\x03\x55\x04\x05"
+_EC_PUBLIC_KEY = const(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01")  # 1.2.840.10045.2.1
+_SECP256R1 = const(b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")  # 1.2.840.10045.3.1.7
+_ECDSA_SHA256 = const(b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02")  # 1.2.840.10045.4.3.2
+_EXTENSION_REQUEST = const(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e")  # 1.2.840.113549.1.9.14
+_SUBJECT_ALT_NAME = const(b"\x06\x03\x55\x1d\x11")  # 2.5.29.17
+_COMMON_NAME = const(b"\x06\x03\x55\x04\x03")
+_SERIAL_NUMBER = const(b"\x06\x03\x55\x04\x05")
+# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
+IN_CHIP = const(0x82)
 # The punctuation of PrintableString (X.680 §41.4).
 _PRINTABLE = " '()+,-./:=?"
 

@@ -5,12 +5,14 @@ import os
 import socket
 import time
 
+from micropython import const
+
 from .clock import BUILD_TIME
 from .errors import ProtocolError, Unreachable
 
-_PACKET_SIZE = 48
-_CLIENT = 0x23  # version 4, mode 3
-_SINCE_1900_S = 2208988800
+_PACKET_SIZE = const(48)
+_CLIENT = const(0x23)  # version 4, mode 3
+_SINCE_1900_S = const(2208988800)
 
 
 def request(nonce):

@@ -1,8 +1,10 @@
 # Handfast mTLS for MicroPython: what a request carries, from what the application gave
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-_JSON = "application/json"
-_FORM = "application/x-www-form-urlencoded"
+from micropython import const
+
+_JSON = const("application/json")
+_FORM = const("application/x-www-form-urlencoded")
 
 
 def dress(target, params, common, headers, json, data):

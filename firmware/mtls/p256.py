@@ -5,12 +5,14 @@
 # multiple of the group's order, the point by a random Z, the nonce's inverse by a random factor.
 # Meant for making keys and signing CSRs; handshakes are signed by mbedTLS.
 
+from micropython import const
+
 from .drbg import hmac_sha256
 from .errors import EntropyError
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+_B = const(0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B)
 
 
 def inverse(a, m):

@@ -8,10 +8,12 @@ some certificate of the verified path, anchor included, must have one. Normally 
 import hashlib
 from binascii import unhexlify
 
+from micropython import const
+
 from .der import SEQUENCE, only
 from .errors import ConfigError, MTLSError
 
-_DIGEST_BYTES = 32
+_DIGEST_BYTES = const(32)
 
 
 def spki_sha256(cert_der):

@@ -1,10 +1,7 @@
 # Handfast mTLS for MicroPython: when to renew and how long to wait, as pure functions
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
+from micropython import const
 
 _FLOOR_MS = const(500)
 _CEILING_MS = const(60000)

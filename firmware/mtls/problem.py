@@ -1,10 +1,12 @@
 # Handfast mTLS for MicroPython: problem documents, in which a server says why not (RFC 9457)
 # MIT license; Copyright (c) 2026 the Handfast authors
 
+from micropython import const
+
 from .errors import ProtocolError, Refused
 
-_TYPE = "application/problem+json"
-_MAX_MEMBER_CHARS = 256
+_TYPE = const("application/problem+json")
+_MAX_MEMBER_CHARS = const(256)
 
 
 def refusal(response):

@@ -1,7 +1,9 @@
 # Handfast mTLS for MicroPython: names and values in a URL's query, and in a form
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+from micropython import const
+
+_UNRESERVED = const(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 def _quote(value):

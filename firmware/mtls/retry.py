@@ -1,18 +1,15 @@
 # Handfast mTLS for MicroPython: how long to wait before a request is sent again
 # MIT license; Copyright (c) 2026 the Handfast authors
 
-from .clock import to_unix
+from micropython import const
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
+from .clock import to_unix
 
 _BASE_MS = const(500)
 _CEILING_MS = const(30000)
 _PENDING_S = const(60)  # of a server that does not say when
 _FURTHEST_S = const(86400)  # nobody waits longer within one request
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_MONTHS = const("JanFebMarAprMayJunJulAugSepOctNovDec")
 
 
 def backoff_ms(failures, octets):

@@ -9,13 +9,10 @@ import os
 from binascii import hexlify
 from hashlib import sha256
 
+from micropython import const
+
 from .errors import DecodeError, UnsupportedAlgorithm, Untrusted
 from .x509 import Certificate, check_issuer, check_tls_anchor
-
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 _MOST_HELD = const(4)  # of each kind: a rollover needs two, one that was never ended a third
 _MOST_PUBLISHED = const(16)

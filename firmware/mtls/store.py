@@ -8,25 +8,22 @@ slot counts is one pointer file. Nothing is ever deleted before its successor is
 import hashlib
 import os
 
+from micropython import const
+
 from .errors import ConfigError, FlashFull, MTLSError, SecureElementError, StoreDamaged
 
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
-# [2]: what a slot file holds in place of an ECPrivateKey, which is a SEQUENCE (atecc.py).
-IN_CHIP = const(0x82)
+_IN_CHIP = const(0x82)  # keys.IN_CHIP: to ask for it a handshake need not load what makes keys
 _POINT_BYTES = const(65)
-_MAGIC = b"HFS1"
+_MAGIC = const(b"HFS1")
 _OVERHEAD = const(40)  # magic, two lengths, SHA-256
 _MAX_FILE_BYTES = const(8192)
 _SEED_BYTES = const(32)
 _ENOENT = const(2)
 _ENOSPC = const(28)
-_TEMPORARY = ".new"
+_TEMPORARY = const(".new")
 # Stands beside the folder from the first moment of a decommissioning to its last.
-_TOMBSTONE = ".erase"
+_TOMBSTONE = const(".erase")
 
 
 def pack_identity(key_der, cert_der=b""):
@@ -106,7 +103,7 @@ class Identity:
         return "<Identity %s%s>" % (self.name, "" if self.cert_der else ", no certificate yet")
 
     def in_chip(self):
-        return self.key_der[0] == IN_CHIP
+        return self.key_der[0] == _IN_CHIP
 
     def key(self, drbg=None):
         if self.in_chip():

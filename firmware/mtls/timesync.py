@@ -8,10 +8,10 @@ from micropython import const
 
 from .errors import ClockNotSet, ProtocolError, Refused, Unreachable
 
-_QUERY = "application/timestamp-query"
-_REPLY = "application/timestamp-reply"
+_QUERY = const("application/timestamp-query")
+_REPLY = const("application/timestamp-reply")
 _MAX_REPLY_BYTES = const(8192)
-_HEADERS = (("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "close"))
+_HEADERS = const((("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "close")))
 
 
 def post(url, headers, body, timeout_ms):

@@ -16,7 +16,6 @@ import tls
 
 from micropython import const
 
-from . import make_room
 from .errors import (
     ClockNotSet,
     NotEnrolled,
@@ -27,11 +26,14 @@ from .errors import (
     Unreachable,
     Untrusted,
 )
+from .heap import make_room
 
 # RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
-_CIPHERS = (
-    "TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256",
-    "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
+_CIPHERS = const(
+    (
+        "TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256",
+        "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
+    )
 )
 # In place of anchors: any peer will do, since nothing secret is sent (anchors.py).
 UNVERIFIED = object()
@@ -40,9 +42,9 @@ _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 _FATAL_ALERT = const(-0x7780)
 _CONN_EOF = const(-0x7280)
-_OUT_OF_MEMORY = (12, -0x7F00, -0x2880, -0x3F80, -0x10)  # ENOMEM; SSL, X.509, PK, bignum
+_OUT_OF_MEMORY = const((12, -0x7F00, -0x2880, -0x3F80, -0x10))  # ENOMEM; SSL, X.509, PK, bignum
 CURRENT = "current"  # the identity that the store's pointer names
-_CONNECTING = (11, 114, 115, 119)  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
+_CONNECTING = const((11, 114, 115, 119))  # EAGAIN, EALREADY, EINPROGRESS, and lwIP's EINPROGRESS
 
 
 def deadline_in(timeout_ms):

@@ -3,27 +3,31 @@
 
 import hashlib
 
+from micropython import const
+
 from . import der, pkcs7, x509
 from .errors import DecodeError, ProtocolError, UnsupportedAlgorithm, Untrusted
 
 POLICY = "1.3.6.1.4.1.32473.7.1"
 
-_SHA256 = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01"  # 2.16.840.1.101.3.4.2.1
-_RSA_ALGORITHMS = (
-    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",  # rsaEncryption
-    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b",  # sha256WithRSAEncryption
+_SHA256 = const(b"\x60\x86\x48\x01\x65\x03\x04\x02\x01")  # 2.16.840.1.101.3.4.2.1
+_RSA_ALGORITHMS = const(
+    (
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",  # rsaEncryption
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b",  # sha256WithRSAEncryption
+    )
 )
-_TST_INFO = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x04"  # id-ct-TSTInfo
-_CONTENT_TYPE = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"
-_MESSAGE_DIGEST = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04"
-_SIGNING_CERTIFICATE_V2 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x2f"
-_EXT_KEY_USAGE = "2.5.29.37"
-_SUBJECT_ALT_NAME = "2.5.29.17"
+_TST_INFO = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x04")  # id-ct-TSTInfo
+_CONTENT_TYPE = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03")
+_MESSAGE_DIGEST = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04")
+_SIGNING_CERTIFICATE_V2 = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x2f")
+_EXT_KEY_USAGE = const("2.5.29.37")
+_SUBJECT_ALT_NAME = const("2.5.29.17")
 
 # A token with its chain is some 3 KB.
-_MAX_REPLY = 16384
-_MAX_CERTIFICATES = 4
-_MAX_ATTRIBUTES = 16
+_MAX_REPLY = const(16384)
+_MAX_CERTIFICATES = const(4)
+_MAX_ATTRIBUTES = const(16)
 
 
 def query(nonce, imprint):

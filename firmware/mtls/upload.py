@@ -1,13 +1,10 @@
 # Handfast mTLS for MicroPython: a request's body that is not in memory as a whole
 # MIT license; Copyright (c) 2026 the Handfast authors
 
+from micropython import const
+
 from .errors import ProtocolError
 from .http import CHUNKED
-
-try:
-    from micropython import const
-except ImportError:  # on CPython
-    const = int
 
 _PIECE_BYTES = const(1024)
 

@@ -3,20 +3,24 @@
 
 import hashlib
 
+from micropython import const
+
 from . import der
 from .clock import now as _now
 from .clock import to_unix
 from .errors import DecodeError, UnsupportedAlgorithm, Untrusted
 
-_SHA256_WITH_RSA = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"  # 1.2.840.113549.1.1.11
-_RSA_ENCRYPTION = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"  # 1.2.840.113549.1.1.1
-_KEY_USAGE = b"\x55\x1d\x0f"
-_BASIC_CONSTRAINTS = b"\x55\x1d\x13"
-_EXT_KEY_USAGE = b"\x55\x1d\x25"
+_SHA256_WITH_RSA = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b")  # 1.2.840.113549.1.1.11
+_RSA_ENCRYPTION = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01")  # 1.2.840.113549.1.1.1
+_KEY_USAGE = const(b"\x55\x1d\x0f")
+_BASIC_CONSTRAINTS = const(b"\x55\x1d\x13")
+_EXT_KEY_USAGE = const(b"\x55\x1d\x25")
 # DigestInfo of a SHA-256 digest (RFC 8017 §9.2, note 1).
-_DIGEST_INFO = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
+_DIGEST_INFO = const(
+    b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
+)
 
-_MAX_EXTENSIONS = 32
+_MAX_EXTENSIONS = const(32)
 
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"

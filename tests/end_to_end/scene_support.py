@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards import provision
+from handfast.boards import device_library, provision
 from handfast.lab.demo.report import Check, Report
 from handfast.lab.demo.scene import Act, Scene
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -64,7 +64,8 @@ def break_firmware(
     broken = tmp_path / "firmware"
     shutil.copytree(firmware_dir(), broken, ignore=shutil.ignore_patterns("__pycache__"))
     _replace(broken / name, good, bad)
-    monkeypatch.setattr(provision, "firmware_dir", lambda: broken)
+    for module in (provision, device_library):
+        monkeypatch.setattr(module, "firmware_dir", lambda: broken)
 
 
 def break_gateway(

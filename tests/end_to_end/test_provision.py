@@ -16,6 +16,7 @@ from cryptography import x509
 from provision_support import fit_radio, running_board, running_gateway
 
 from handfast.admin_client import AdminClient
+from handfast.boards.device_files import hashes
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -101,6 +102,10 @@ def test_second_run_copies_nothing_and_keeps_the_identity(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:
     first = provisioned(start=False)
+    with SerialLink.open(board.serial_url) as link:
+        library = hashes(link, "/lib/mtls")
+    assert first.compiled
+    assert all(path.endswith(".mpy") for path in library)
     again = provisioned(start=False)
     assert (again.files_copied, again.files_removed) == (0, 0)
     assert again.files_unchanged == first.files_copied

@@ -10,6 +10,7 @@ import pytest
 from handfast.boards.builder import build_simulator
 from handfast.resources import firmware_dir
 
+sys.path.insert(0, str(Path(__file__).parent / "micropython_model"))
 sys.path.insert(0, str(firmware_dir()))
 
 from device_interpreter import run_script

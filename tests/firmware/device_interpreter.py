@@ -13,7 +13,8 @@ DEVICE_SCRIPTS = Path(__file__).parent / "device"
 
 
 def cpython_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(firmware_dir())}
+    path = os.pathsep.join((str(firmware_dir()), str(DEVICE_SCRIPTS.parent / "micropython_model")))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def micropython_environment() -> dict[str, str]:

@@ -18,8 +18,11 @@ def constants(module: str) -> dict[str, object]:
     found = {}
     for node in ast.parse((firmware_dir() / f"mtls/{module}.py").read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = node.value
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "const":
+                value = value.args[0]
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                found[node.targets[0].id] = ast.literal_eval(value)
             except ValueError:
                 continue  # made by an expression: not a constant of the wire
     return found
@@ -35,6 +38,10 @@ def test_the_agent_knows_only_slugs_that_exist() -> None:
     agent = constants("agent")
     assert agent["_PREFIX"] == WIRE["problem_type_prefix"]
     assert set(agent["_ABOUT_THE_LEAF"]) <= set(SLUGS)
+
+
+def test_the_store_knows_a_key_in_a_chip_by_what_the_driver_writes() -> None:
+    assert constants("store")["_IN_CHIP"] == constants("keys")["IN_CHIP"]
 
 
 def test_device_ids_are_the_same_everywhere() -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 CORPUS = Path(__file__).parent.parent / "corpus"
 _LIBRARY = Path(__file__).parents[2] / "firmware"
 _TESTS = Path(__file__).parent.parent / "firmware"
-sys.path[:0] = [str(_LIBRARY), str(_TESTS), str(_TESTS / "device")]
+_ON_PATH = (_LIBRARY, _TESTS, _TESTS / "device", _TESTS / "micropython_model")
+sys.path[:0] = [str(folder) for folder in _ON_PATH]
 
 _CONFIG = {
     "schema": 1,

@@ -29,9 +29,9 @@ _MAY_IMPORT = {
 
 # The device's library from bottom to top: a module imports its own layer and those below.
 _LAYERS = (
-    {"errors", "plan", "_p256_table"},
-    {"p256", "der", "clock", "config"},
-    {"csrattrs", "drbg", "erase", "pkcs7", "ntp"},
+    {"errors", "plan", "_p256_table", "heap"},
+    {"der", "clock", "url", "drbg"},
+    {"csrattrs", "config", "entropy", "erase", "p256", "pkcs7", "ntp"},
     {"store", "keys", "x509", "tsp", "atecc"},
     {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem", "witness"},
     {"call", "upload", "ssl"},

@@ -18,13 +18,17 @@ _OLDEST_MICROPYTHON = (1, 25)
 
 @dataclass(frozen=True, slots=True)
 class BoardFacts:
-    """What a board says of itself; ``config`` is what it was provisioned with, if it was."""
+    """What a board says of itself; ``config`` is what it was provisioned with, if it was.
+
+    ``mpy`` is its ``sys.implementation._mpy``: which compiled modules it loads, 0 for none.
+    """
 
     hardware_id: str
     build: str
     version: tuple[int, ...]
     config: Mapping[str, Any]
     has_wifi: bool
+    mpy: int
 
 
 def identify(link: SerialLink) -> BoardFacts:
@@ -40,15 +44,17 @@ def identify(link: SerialLink) -> BoardFacts:
         "try:\n import network as _w\n _w = hasattr(_w, 'WLAN')\n"
         "except ImportError:\n _w = False\n"
         "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
-        " binascii.hexlify(machine.unique_id()).decode(), _w)))\ndel _i, _w",
+        " binascii.hexlify(machine.unique_id()).decode(), _w, getattr(_i, '_mpy', 0))))\n"
+        "del _i, _w",
     )
-    name, version, build, hardware_id, has_wifi = told
+    name, version, build, hardware_id, has_wifi, mpy = told
     if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
         raise BoardProblem(
             f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
             f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
         )
-    return BoardFacts(hardware_id, build or "board", tuple(version), _read_config(link), has_wifi)
+    config = _read_config(link)
+    return BoardFacts(hardware_id, build or "board", tuple(version), config, has_wifi, mpy)
 
 
 def _read_config(link: SerialLink) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from handfast.admin_client import AdminClient, AdminRefused
 from handfast.boards.device_files import PushResult
+from handfast.boards.device_library import DeviceLibrary, device_library
 from handfast.boards.identify import CONFIG_FILE, BoardFacts, identify, literal
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem, Refused, UsageError
@@ -53,8 +54,9 @@ Progress = Callable[[str, float], None]
 class Provisioned:
     """What a run found and did.
 
-    ``idevid_issued`` and ``token_given`` say whether this run made one; ``enrolled`` whether the
-    board had an operational certificate already that the gateway honours.
+    ``compiled`` says whether the board got the library as bytecode, ``idevid_issued`` and
+    ``token_given`` whether this run made one, ``enrolled`` whether the board had an operational
+    certificate already that the gateway honours.
     """
 
     device_id: str
@@ -62,6 +64,7 @@ class Provisioned:
     files_copied: int
     files_unchanged: int
     files_removed: int
+    compiled: bool
     idevid_sha256: str
     idevid_issued: bool
     token_given: bool
@@ -139,7 +142,9 @@ def provision(
             "secure_element": secure_element or facts.config.get("secure_element"),
         }
         config = _config(trust, named, kept, ntp_host, ntp_port, optional)
-        pushed = _copy(link, config, trust, tell)
+        tell("compile the library", 0)
+        library = device_library(".".join(map(str, facts.version)), facts.mpy)
+        pushed = _copy(link, library, config, trust, tell)
         tell("make and certify the key", 0)
         link.soft_reset()  # the new boot.py and library, and a heap in one piece
         holds = _holdings(link)
@@ -162,6 +167,7 @@ def provision(
         files_copied=len(pushed.copied),
         files_unchanged=len(pushed.unchanged),
         files_removed=len(pushed.removed),
+        compiled=library.compiler is not None,
         idevid_sha256=identity,
         idevid_issued=issued,
         token_given=made is not None,
@@ -272,11 +278,14 @@ def _config(
     return json.dumps(config).encode()
 
 
-def _copy(link: SerialLink, config: bytes, trust: Mapping[str, Any], tell: Progress) -> PushResult:
-    files = {
-        f"{_LIBRARY}/{path.name}": path.read_bytes()
-        for path in sorted((firmware_dir() / "mtls").glob("*.py"))
-    }
+def _copy(
+    link: SerialLink,
+    library: DeviceLibrary,
+    config: bytes,
+    trust: Mapping[str, Any],
+    tell: Progress,
+) -> PushResult:
+    files = {f"{_LIBRARY}/{name}": content for name, content in library.files.items()}
     for kind, anchors in (("tls", trust["tls_anchors"]), ("root", trust["roots"])):
         for encoded in anchors:
             der = base64.b64decode(encoded)

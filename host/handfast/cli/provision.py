@@ -156,6 +156,8 @@ def _print(done: Provisioned, *, started: bool) -> None:
     table.add_row("device", done.device_id)
     table.add_row("hardware", done.hardware_id)
     table.add_row("files", f"{done.files_copied} copied, {done.files_unchanged} unchanged{removed}")
+    if not done.compiled:
+        table.add_row("library", "as source, for want of an mpy-cross that fits this MicroPython")
     idevid = "issued" if done.idevid_issued else "kept"
     table.add_row("IDevID", f"{idevid}, SHA-256 {done.idevid_sha256[:16]}…")
     table.add_row("enrolment", way_in)

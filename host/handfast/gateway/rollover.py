@@ -114,9 +114,11 @@ class Rollover:
             following = self._gateway.published.next_server
             if following is None:
                 raise Problem("no-rollover", "No server CA is being rolled over.")
-            # Moved only when its key is known to be usable.
-            await asyncio.to_thread(load_next_server, self._state, self._passphrase)
-            await asyncio.to_thread(switch_server, self._state)
+            # Else an earlier try has moved it, and failed afterwards.
+            if self._state.next_server_ca.exists():
+                # Moved only when its key is known to be usable.
+                await asyncio.to_thread(load_next_server, self._state, self._passphrase)
+                await asyncio.to_thread(switch_server, self._state)
             await self._take_over()
         await self._record("server-ca-switched", fingerprint(following))
 
@@ -166,15 +168,15 @@ class Rollover:
             authorities["server"] = await asyncio.to_thread(
                 load_authority, state, "server", self._passphrase
             )
-        sent = published.behind_server != gateway.published.behind_server
+        # New leaves first: boards that hold both CAs take either, whatever is published.
+        if published.behind_server != gateway.published.behind_server:
+            await self._leaves.follow(issuers(authorities.values(), published))
         gateway.authorities, gateway.published = authorities, published
         gateway.log.info(
             "trust_published",
             server=[fingerprint(ca) for ca in published.server_cas],
             roots=[fingerprint(root) for root in published.roots],
         )
-        if sent:
-            await self._leaves.follow(issuers(authorities.values(), published))
 
     async def _record(self, event: str, sha256: str) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,8 @@ NOW = 1_795_492_904
 @pytest.fixture
 def ntp(monkeypatch: pytest.MonkeyPatch):
     """The device's own module."""
-    monkeypatch.setattr(sys, "path", [str(firmware_dir()), *sys.path])
+    model = Path(__file__).parents[2] / "firmware" / "micropython_model"
+    monkeypatch.setattr(sys, "path", [str(firmware_dir()), str(model), *sys.path])
     from mtls import ntp
 
     return ntp

@@ -12,6 +12,7 @@ from handfast.lab.demo.power_cuts import power_cuts
 from handfast.lab.demo.revocation import revocation
 from handfast.lab.demo.revocation_status import revocation_status
 from handfast.lab.demo.scene import Act
+from handfast.lab.demo.trust_rollover import trust_rollover
 
 ACTS: Mapping[str, Act] = {
     "power cuts": power_cuts,
@@ -21,4 +22,5 @@ ACTS: Mapping[str, Act] = {
     "revocation": revocation,
     "revocation status": revocation_status,
     "entropy": entropy,
+    "trust rollover": trust_rollover,
 }

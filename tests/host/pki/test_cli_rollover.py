@@ -1,0 +1,81 @@
+"""``handfast ca rollover`` as people call it, without a gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support_pki import PASSPHRASE, make_state
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: v for name, v in os.environ.items() if not name.startswith("HANDFAST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "handfast", "ca", "rollover", *arguments, "--dir", str(folder)],
+        env=kept | {"COLUMNS": "120", "HANDFAST_PASSPHRASE": PASSPHRASE.decode()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_state(tmp_path).root
+
+
+def _json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_a_rollover_begins_in_the_files_and_a_gateway_publishes_it_later(folder: Path) -> None:
+    before = _json(_run(folder, "status", "--json"))
+    assert before["server"]["next"] is None
+    begun = _run(folder, "server", "--json")
+    assert "when one is started" in begun.stderr
+    status = _json(begun)
+    assert status["server"]["in_use"] == before["server"]["in_use"]
+    assert status["server"]["next"]
+    assert _json(_run(folder, "status", "--json")) == status
+    again = _run(folder, "server")
+    assert again.returncode == 5
+    assert "already" in again.stderr
+    assert status["server"]["next"] in _run(folder, "status").stdout
+
+
+def test_a_root_rollover_says_that_the_server_ca_is_to_follow(folder: Path) -> None:
+    before = _json(_run(folder, "status", "--json"))["root"]["in_use"]
+    shown = _run(folder, "root")
+    assert shown.returncode == 0, shown.stderr
+    assert "roll it over as well" in shown.stdout
+    status = _json(_run(folder, "status", "--json"))["root"]
+    assert status["old"] == before
+    assert status["old_signed_server_ca"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("server", "--switch"), 4),
+        (("root", "--retire"), 4),
+        (("server", "--switch", "--root-dir", "/x"), 2),
+        (("root", "--retire", "--passphrase-file", "/x"), 2),
+        (("server", "--root-passphrase-file", "/x"), 2),
+        (("server", "--root-dir", "/nowhere"), 2),
+    ],
+)
+def test_what_cannot_be_done_ends_with_its_code(
+    folder: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    done = _run(folder, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
