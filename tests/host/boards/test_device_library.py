@@ -9,6 +9,7 @@ import pytest
 
 from handfast.boards.builder import build_mpy_cross
 from handfast.boards.device_library import DeviceLibrary, device_library
+from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.resources import firmware_dir
 
 _BOARD_MPY = 6 | 3 << 8 | 2 << 10  # version 6.3, and an architecture that bytecode does not have
@@ -33,6 +34,14 @@ def test_a_pinned_version_is_compiled_by_its_own_compiler_to_the_same_bytes_agai
     check_compiled(library, "1.26.1")
     assert device_library("1.26.1", _BOARD_MPY) == library
     assert sum(map(len, library.files.values())) < sum(map(len, SOURCES.values())) / 2
+
+
+@pytest.mark.parametrize("version", ["1.25.0", "1.26.1"])
+def test_no_bytecode_looks_like_a_private_key(version: str) -> None:
+    """Whoever searches a board's raw flash for keys, the board itself included, finds it there."""
+    files = device_library(version, _BOARD_MPY).files
+    assert [name for name, content in files.items() if keys_in_flash(content)] == []
+    assert [name for name, content in files.items() if b"\x00\x79\x30\x77\x02" in content] == []
 
 
 def test_another_version_takes_the_compiler_that_is_installed(
