@@ -78,8 +78,11 @@ def test_the_recovery_from_a_cut_may_be_cut_at_every_operation(bench: Bench) -> 
 def test_a_rotation_wears_the_flash_by_few_operations(bench: Bench) -> None:
     wear = measure_wear(bench.rig(), 24)
     assert len(wear.operations) == 24
-    assert 8 <= max(wear.operations) <= 16
-    assert 1 <= max(wear.erasures) <= 4
+    # The first renewal takes note of the CA certificates too.
+    assert max(wear.operations[:1]) <= 40
+    assert max(wear.erasures[:1]) <= 8
+    assert 8 <= max(wear.operations[1:]) <= 16
+    assert 1 <= max(wear.erasures[1:]) <= 4
     assert sum(wear.erasures) <= 3 * 24
 
 
