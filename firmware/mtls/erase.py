@@ -18,9 +18,9 @@ _INLINE_BYTES = const(500)  # what littlefs still keeps in the folder's log (512
 _TURNS = const(24)  # of these fill a log of 4 KB three times; it has to turn over twice
 _BIGGEST_FLASH = const(64 << 20)  # nothing larger is a board's: a test runs on the host's disk
 _FOLDER = const(0x4000)
-# A P-256 key's length and first octets. Not one constant: this module, as bytecode on the same
-# flash, would be taken for a key.
-_KEY_START = bytes(1) + b"\x79\x30" + b"\x77\x02\x01\x01\x04\x20"
+# A P-256 key's length and first octets. Made when it is needed: the module as bytecode is on flash
+# too, and must not look like a key there.
+_KEY_START = bytes((0x00, 0x79, 0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20))
 _KEY_BYTES = const(2 + 121)
 _ENOENT = const(2)
 _ENOSPC = const(28)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from firmware_rig import Rig, make_rig, wait_until
+from scene_support import break_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_certificates
@@ -152,3 +153,26 @@ def test_a_suspended_device_does_not_hold_up_the_switch(
     assert waited_for(gateway.admin.reload_trust(), "server") == ["never-seen"]
     gateway.admin.suspend("never-seen")
     wait_until(lambda: gateway.admin.rollover()["server"]["in_use"] == new, "the switch")
+
+
+def test_cacerts_that_make_no_sense_cost_no_renewal(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = "answer = _certificates(self._gateway.published.all)\n"
+    bad = "answer = _base64_response(bytes(30_000), 'application/pkcs7-mime')\n"
+    break_gateway(tmp_path, monkeypatch, "gateway/est.py", good, bad)
+    options = GatewayOptions(device_lifetime_s=LIFE_S, overlap_s=2)
+    with (
+        GatewayProcess(state, PASSPHRASE, options) as gateway,
+        make_rig(tmp_path / "board", "board", gateway.admin) as rig,
+    ):
+        rig.provision()
+        before = held(rig)
+        rig.start()
+        first = rig.event("renewed")
+        second = rig.event("renewed", after=first.number)
+        rig.event("telemetry", after=second.number)
+        errors = rig.console.events("error")
+        assert {event.fields["kind"] for event in errors} == {"ProtocolError"}
+        rig.stop()
+        assert held(rig) == before

@@ -66,3 +66,15 @@ def test_the_gateway_sets_the_interval_that_the_configuration_leaves_open(
     told = steps({}, settings, {}, {}, interval_s=0)
     assert told[0] == (seconds * 1000, [[PING, None], [CONFIG, None], [TELEMETRY, 1]])
     assert told[1] == (seconds * 1000, [[TELEMETRY, 2]])
+
+
+@pytest.mark.parametrize("failure", ["Unreachable", "MemoryError"])
+def test_trust_anchors_are_reported_once_a_leaf_and_until_it_is_acknowledged(
+    micropython: Path, tmp_path: Path, failure: str
+) -> None:
+    outcomes = json.dumps([{}, failure, {}, "renewed", failure, {}, {}])
+    arguments = (str(firmware_dir() / "app"), "7", outcomes, "anchors")
+    *_, line = run_script(micropython, "reporter.py", *arguments, cwd=tmp_path)
+    held = {"tls": ["t"], "root": ["r"]}
+    # A ping, then a report that is sent twice, one more at whose answer the leaf is another.
+    assert json.loads(line) == [None, held, held, None, held, held, None]

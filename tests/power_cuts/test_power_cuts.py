@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards import provision
+from handfast.boards import device_library, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
 from tests.power_cuts import sequences
@@ -107,7 +107,8 @@ def broken_bench(
     text = (firmware / name).read_text()
     assert text.count(good) == 1, f"{name} has changed: choose another place to break"
     (firmware / name).write_text(text.replace(good, bad))
-    monkeypatch.setattr(provision, "firmware_dir", lambda: firmware)
+    for module in (provision, device_library):
+        monkeypatch.setattr(module, "firmware_dir", lambda: firmware)
     monkeypatch.setattr(comeback, "BOOT_WITHIN_S", 6.0)
     with open_bench(tmp_path / "rig") as bench:
         yield bench

@@ -65,7 +65,15 @@ def _compile(compiler: Path, sources: list[Path], version: int) -> dict[str, byt
     with tempfile.TemporaryDirectory(prefix="handfast-mpy-") as folder:
         for source in sources:
             out = Path(folder) / f"{source.stem}.mpy"
-            command = [compiler, _OPTIMISATION, "-s", f"mtls/{source.name}", "-o", out, source]
+            command: list[str | Path] = [
+                compiler,
+                _OPTIMISATION,
+                "-s",
+                f"mtls/{source.name}",
+                "-o",
+                out,
+                source,
+            ]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
                 found[out.name] = out.read_bytes()

@@ -1,6 +1,8 @@
 # Runs the application's Reporter against a session that plays a list of outcomes.
 # argv: folder of the application, telemetry_interval_s, outcomes as JSON: a name of an error, or
-# the JSON that an answer holds. Prints [wait in ms, calls made] of each step, as JSON.
+# the JSON that an answer holds, "renewed" if the board has a new leaf then. Prints [wait in ms,
+# calls made] of each step, as JSON; with one more argument, at the end what each call said of the
+# trust anchors.
 import json
 import sys
 
@@ -11,6 +13,7 @@ from mtls import errors
 main.say = lambda *_: None
 outcomes = json.loads(sys.argv[3])
 calls = []
+anchors = []  # what each call said of them
 
 
 class Answer:
@@ -36,7 +39,10 @@ class Session:
 
     def post(self, path, json=None, **_):
         calls.append([path, json and json["seq"]])
+        anchors.append(json and json.get("anchors"))
         outcome = outcomes.pop(0)
+        if outcome == "renewed":
+            Agent.not_before += 1
         if outcome == "MemoryError":
             raise MemoryError
         if outcome == "Unreachable":
@@ -61,3 +67,5 @@ while outcomes:
     del calls[:]
     wait_ms = reporter.step()
     print(json.dumps([wait_ms, calls]))
+if len(sys.argv) > 4:
+    print(json.dumps(anchors))
