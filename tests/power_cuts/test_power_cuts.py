@@ -162,7 +162,7 @@ def test_an_application_that_is_copied_first_is_found_out(
 
     monkeypatch.setattr(SerialLink, "push", application_first)
     monkeypatch.setattr(sequences, "_APPLICATION_WITHIN_S", 3.0)
-    outcome = try_case(bench, Case("provision", Cut(200)))
+    outcome = try_case(bench, Case("provision", Cut(60)))
     assert "no application runs" in outcome.problem
 
 
