@@ -27,7 +27,7 @@ from handfast.files import write_atomically
 from handfast.lab.parallel import in_parallel
 from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, shuffled
 from tests.power_cuts.engine import every_second_cut, measure, one_second_cut, try_case
-from tests.power_cuts.rig import Rig, open_rig
+from tests.power_cuts.rig import Bench, open_bench
 from tests.power_cuts.sequences import SEQUENCES
 from tests.power_cuts.wear import Wear, measure_wear
 
@@ -46,7 +46,7 @@ class Task:
     cases: Callable[[], Iterator[Outcome]]
 
 
-def tasks_of(rig: Rig, tallies: dict[str, Tally], seed: str) -> list[Task]:
+def tasks_of(bench: Bench, tallies: dict[str, Tally], seed: str) -> list[Task]:
     """Return all that is to be tried: every first cut, then the second ones, samples last.
 
     Each part is well mixed, so that a run that ends early has seen a bit of everything.
@@ -60,8 +60,8 @@ def tasks_of(rig: Rig, tallies: dict[str, Tally], seed: str) -> list[Task]:
         else:
             drawn += _drawn(name, tally.operations, seed)
     seconds = shuffled(exhaustive, seed) + shuffled(drawn, seed)
-    return [_first(rig, case) for case in shuffled(firsts, seed)] + [
-        _second(rig, case, tallies[case.sequence].operations, f"{seed}/{number}/{case}")
+    return [_first(bench, case) for case in shuffled(firsts, seed)] + [
+        _second(bench, case, tallies[case.sequence].operations, f"{seed}/{number}/{case}")
         for number, case in enumerate(seconds)
     ]
 
@@ -75,14 +75,14 @@ def _drawn(name: str, operations: int, seed: str) -> list[Case]:
     return [Case(name, cut) for cut in drawn]
 
 
-def _first(rig: Rig, case: Case) -> Task:
-    return Task(case.sequence, lambda: iter([try_case(rig, case)]))
+def _first(bench: Bench, case: Case) -> Task:
+    return Task(case.sequence, lambda: iter([try_case(bench, case)]))
 
 
-def _second(rig: Rig, case: Case, longest: int, seed: str) -> Task:
+def _second(bench: Bench, case: Case, longest: int, seed: str) -> Task:
     if SEQUENCES[case.sequence].exhaustive:
-        return Task(case.sequence, lambda: every_second_cut(rig, case))
-    return Task(case.sequence, lambda: one_second_cut(rig, case, longest, seed))
+        return Task(case.sequence, lambda: every_second_cut(bench, case))
+    return Task(case.sequence, lambda: one_second_cut(bench, case, longest, seed))
 
 
 def sweep(
@@ -173,7 +173,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _one_case(rig: Rig, arguments: argparse.Namespace, console: Console) -> int:
+def _one_case(bench: Bench, arguments: argparse.Namespace, console: Console) -> int:
     first = Cut(arguments.first, torn="1" not in arguments.clean)
     second = arguments.second
     case = Case(
@@ -181,21 +181,21 @@ def _one_case(rig: Rig, arguments: argparse.Namespace, console: Console) -> int:
         first,
         None if second is None else Cut(second, torn="2" not in arguments.clean),
     )
-    outcome = try_case(rig, case)
+    outcome = try_case(bench, case)
     reached = "" if outcome.reached else " (not every cut was reached)"
     console.print(f"{case}: {outcome.problem or 'survived'}{reached}")
     return 1 if outcome.problem else 0
 
 
-def _whole(rig: Rig, arguments: argparse.Namespace, console: Console) -> int:
+def _whole(bench: Bench, arguments: argparse.Namespace, console: Console) -> int:
     started = time.monotonic()
     seed = arguments.seed or secrets.token_hex(4)
     names = arguments.sequence or list(SEQUENCES)
-    tallies = {name: Tally(measure(rig, name).operations) for name in names}
-    wear = measure_wear(rig, _ROTATIONS)
+    tallies = {name: Tally(measure(bench, name).operations) for name in names}
+    wear = measure_wear(bench.rig(), _ROTATIONS)
     workers = arguments.workers or _WORKERS_PER_CORE * len(os.sched_getaffinity(0))
     sweep(
-        tasks_of(rig, tallies, seed),
+        tasks_of(bench, tallies, seed),
         tallies,
         workers=workers,
         deadline=started + arguments.budget_s,
@@ -220,14 +220,15 @@ def main(given: Sequence[str] | None = None) -> int:
             tempfile.TemporaryDirectory(
                 prefix="handfast-cuts-", ignore_cleanup_errors=True
             ) as name,
-            open_rig(Path(name), arguments.board) as rig,
+            open_bench(Path(name), arguments.board) as bench,
         ):
             run = _whole if arguments.first is None else _one_case
-            return run(rig, arguments, console)
+            return run(bench, arguments, console)
     except HandfastError as error:
         console.print(f"power-cuts: {error}")
         return error.exit_code
     except KeyboardInterrupt:
+        console.print("stopped: nothing is written")
         return 130
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
@@ -15,7 +18,8 @@ from handfast.lab.demo.comeback import powered
 from handfast.lab.demo.fleet import TELEMETRY_INTERVAL_S, DemoBoard
 from handfast.lab.demo.scene import Scene
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
+from handfast.pki.authorities import create_authorities, load_certificates
+from handfast.pki.rollover import begin_server_rollover
 from handfast.state import StateDir
 from tests.power_cuts.board_main import MAIN, QUIET_AT
 
@@ -24,15 +28,25 @@ _SECTOR_BYTES = 4096
 _PREPARE_S = 30.0
 
 
+class Rollover(enum.Enum):
+    """How far a gateway's change to another ``server`` CA has come."""
+
+    NOT_BEGUN = "not-begun"
+    PUBLISHED = "published"
+    SWITCHED = "switched"
+
+
 class Rig:
     """A gateway, and flash images that boards begin with; used by several threads at once.
 
     Attributes:
         scene: what the demo's way of judging a return works on.
+        server_cas: DER, in the order of their making; one, or two once a rollover has begun.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, server_cas: tuple[bytes, ...]) -> None:
         self.scene = scene
+        self.server_cas = server_cas
         self._templates: dict[int, Path] = {}
         self._lock = threading.Lock()
         self._number = 0
@@ -124,8 +138,34 @@ class Rig:
                 link.push({"/main.py": MAIN.encode()})
 
 
+class Bench:
+    """A rig for each state of a rollover, opened when it is first asked for."""
+
+    def __init__(self, folder: Path, profile: str, stack: ExitStack) -> None:
+        self._folder = folder
+        self._profile = profile
+        self._stack = stack
+        self._rigs: dict[Rollover, Rig] = {}
+        self._lock = threading.Lock()
+
+    def rig(self, rollover: Rollover = Rollover.NOT_BEGUN) -> Rig:
+        """Return the rig whose gateway has come that far."""
+        with self._lock:
+            if rollover not in self._rigs:
+                opened = _open_rig(self._folder / rollover.value, self._profile, rollover)
+                self._rigs[rollover] = self._stack.enter_context(opened)
+            return self._rigs[rollover]
+
+
 @contextmanager
-def open_rig(folder: Path, profile: str = "sim-pico-w") -> Iterator[Rig]:
+def open_bench(folder: Path, profile: str = "sim-pico-w") -> Iterator[Bench]:
+    """Start gateways as they are needed, and stop them at the end."""
+    with ExitStack() as stack:
+        yield Bench(folder, profile, stack)
+
+
+@contextmanager
+def _open_rig(folder: Path, profile: str, rollover: Rollover) -> Iterator[Rig]:
     """Make the CAs, start a gateway, and stop it at the end.
 
     It refuses a superseded leaf at once: a board that goes back to one does not survive.
@@ -147,4 +187,17 @@ def open_rig(folder: Path, profile: str = "sim-pico-w") -> Iterator[Rig]:
             gateway=gateway,
         )
         stack.callback(scene.close)
-        yield Rig(scene)
+        yield Rig(scene, _server_cas(scene, rollover))
+
+
+def _server_cas(scene: Scene, rollover: Rollover) -> tuple[bytes, ...]:
+    """Bring the gateway's rollover as far as it is to be; returns its ``server`` CAs (DER)."""
+    made = [load_certificates(scene.state)["server"]]
+    if rollover is not Rollover.NOT_BEGUN:
+        # A device that never reports keeps the gateway from going on by itself.
+        scene.admin.add_device("late")
+        made.append(begin_server_rollover(scene.state, _PASSPHRASE))
+        scene.admin.reload_trust()
+    if rollover is Rollover.SWITCHED:
+        scene.admin.switch_server_ca()
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in made)

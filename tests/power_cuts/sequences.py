@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem
 from handfast.lab.demo.checks import expect
@@ -29,7 +31,7 @@ from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import keys_in_flash
 from tests.power_cuts.board_main import DECOMMISSION_AT, OLD_APPLICATION
 from tests.power_cuts.cases import Cut
-from tests.power_cuts.rig import Rig
+from tests.power_cuts.rig import Rig, Rollover
 
 _WATCH_S = 0.002
 _APPLICATION_WITHIN_S = 20.0
@@ -73,10 +75,12 @@ class CutSequence(ABC):
     Attributes:
         name: on the command line and in power_cuts.json.
         exhaustive: every second cut is tried, not a sample of them.
+        rollover: how far the gateway has come with another ``server`` CA.
     """
 
     name: str
     exhaustive = False
+    rollover = Rollover.NOT_BEGUN
 
     @abstractmethod
     def prepare(self, rig: Rig) -> AbstractContextManager[DemoBoard]:
@@ -159,10 +163,24 @@ class Enrol(CutSequence):
 
 
 def _expect_called(vigil: Vigil, runs: Sequence[Ran]) -> None:
-    last = runs[-1].boot
-    expect(last is not None, "the board was never booted")
-    if last is not None:
-        expect_back_alone(vigil.aftermath(last))
+    boots = [ran.boot for ran in runs if ran.boot is not None]
+    expect_back_alone(vigil.aftermath(boots[-1]))
+
+
+_DUE = """
+from mtls.store import Store
+store = Store()
+with open("/due", "w") as file:
+    file.write(str(store.slots()[store.current()][0]))
+"""
+
+
+def _let_the_leaf_be_due(rig: Rig, board: DemoBoard) -> None:
+    with rig.repl(board) as link:
+        link.exec(_DUE)
+    second = int(time.time())
+    while int(time.time()) == second:  # leaves are told apart by their notBefore
+        rig.scene.pause(_READ_S)
 
 
 class ReEnrol(CutSequence):
@@ -170,23 +188,19 @@ class ReEnrol(CutSequence):
 
     name = "re-enrol"
     exhaustive = True
-    _DUE = (
-        "import os\nfrom mtls.store import Store\nstore = Store()\nos.remove('/mtls/idevid')\n"
-        "with open('/due', 'w') as file:\n"
-        " file.write(str(store.slots()[store.current()][0]))"
-    )
 
     @contextmanager
     def prepare(self, rig: Rig) -> Iterator[DemoBoard]:
         """Let it enrol and report, and let that leaf be due."""
-        with rig.provisioned(self.name, token=True) as board:
+        code = "os.remove('/mtls/idevid')"
+        with rig.provisioned(self.name, token=True, code=code) as board:
+            self.before_enrolment(rig, board)
             _boot(rig, board, None)
-            enrolled = int(time.time())
-            with rig.repl(board) as link:
-                link.exec(self._DUE)
-            while int(time.time()) == enrolled:  # leaves are told apart by their notBefore
-                rig.scene.pause(_READ_S)
+            _let_the_leaf_be_due(rig, board)
             yield board
+
+    def before_enrolment(self, rig: Rig, board: DemoBoard) -> None:
+        """Change what the board holds before it enrols."""
 
     def play(self, rig: Rig, board: DemoBoard, cut: Cut | None) -> Ran:
         """Boot up to the first report, which is by the new leaf."""
@@ -202,6 +216,56 @@ class ReEnrol(CutSequence):
         in_use = _expect_settled(rig, board)
         oldest = min(_leaves(rig, board), key=lambda row: row["not_before"])
         expect(in_use != oldest["sha256"], "it did not renew")
+
+
+class FollowServerCa(ReEnrol):
+    """A board that renews hears of another ``server`` CA, and takes it or lets the old one go."""
+
+    def __init__(self, name: str, rollover: Rollover) -> None:
+        self.name = name
+        self.rollover = rollover
+
+    def before_enrolment(self, rig: Rig, board: DemoBoard) -> None:
+        """Leave it the anchors that it would have from before: the old one, or both."""
+        held = rig.server_cas[:1] if self.rollover is Rollover.PUBLISHED else rig.server_cas
+        named = {f"/mtls/anchor/tls-{_sha256(der)[:16]}.der": der for der in held}
+        with rig.repl(board) as link:
+            link.push(named)
+            link.exec(
+                "import os\nfor name in os.listdir('/mtls/anchor'):\n"
+                " path = '/mtls/anchor/' + name\n"
+                f" if name[:4] == 'tls-' and path not in {sorted(named)}:\n  os.remove(path)"
+            )
+
+    def judge(self, rig: Rig, board: DemoBoard, vigil: Vigil, runs: Sequence[Ran]) -> None:
+        """It renews and calls as ever; it has followed, or does at its next renewal."""
+        super().judge(rig, board, vigil, runs)
+        before, after = set(map(_sha256, rig.server_cas)), {_sha256(rig.server_cas[-1])}
+        if self.rollover is Rollover.PUBLISHED:
+            before, after = {_sha256(rig.server_cas[0])}, before
+        held = _anchors(rig, board)
+        expect(held in (before, after), f"it holds {len(held)} anchors that are not one set")
+        if held == before:
+            _let_the_leaf_be_due(rig, board)
+            _boot(rig, board, None)
+            expect(_anchors(rig, board) == after, "it does not follow at its next renewal either")
+
+
+def _sha256(der: bytes) -> str:
+    return hashlib.sha256(der).hexdigest()
+
+
+def _anchors(rig: Rig, board: DemoBoard) -> set[str]:
+    """Return the SHA-256 of each TLS anchor; raises CheckFailed if one is half written."""
+    with rig.repl(board) as link:
+        left, held = literal(
+            link,
+            "import os\nfrom mtls.store import Store\n"
+            "left = [name for name in os.listdir('/mtls/anchor') if name.endswith('.new')]\n"
+            "print(repr((left, Store().fingerprints()['tls'])))",
+        )
+    expect(not left, f"left beside the anchors: {', '.join(left)}")
+    return set(held)
 
 
 class Provision(CutSequence):
@@ -329,5 +393,13 @@ class Decommission(CutSequence):
 
 SEQUENCES: dict[str, CutSequence] = {
     sequence.name: sequence
-    for sequence in (Provision(), Enrol("token"), Enrol("idevid"), ReEnrol(), Decommission())
+    for sequence in (
+        Provision(),
+        Enrol("token"),
+        Enrol("idevid"),
+        ReEnrol(),
+        FollowServerCa("rollover-take", Rollover.PUBLISHED),
+        FollowServerCa("rollover-drop", Rollover.SWITCHED),
+        Decommission(),
+    )
 }

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards import provision
+from handfast.boards import device_library, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
 from tests.power_cuts import sequences
 from tests.power_cuts.__main__ import main
 from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, second_cuts
 from tests.power_cuts.engine import every_second_cut, measure, one_second_cut, try_case
-from tests.power_cuts.rig import Rig, open_rig
+from tests.power_cuts.rig import Bench, open_bench
 from tests.power_cuts.wear import measure_wear
 
 # Cuts of each sequence: first ones, and second ones in the recovery.
@@ -31,9 +31,9 @@ SEED = "make test"
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with open_rig(tmp_path_factory.mktemp("power-cuts")) as rig:
-        yield rig
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with open_bench(tmp_path_factory.mktemp("power-cuts")) as bench:
+        yield bench
 
 
 def problems(outcomes: list[Outcome]) -> list[str]:
@@ -42,54 +42,61 @@ def problems(outcomes: list[Outcome]) -> list[str]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_re_enrolment_cut_at_every_operation_is_finished_at_the_next_boot(
-    rig: Rig, part: int
+    bench: Bench, part: int
 ) -> None:
-    cuts = every_cut(measure(rig, "re-enrol").operations)
+    cuts = every_cut(measure(bench, "re-enrol").operations)
     assert len(cuts) >= 2 * 12
-    outcomes = [try_case(rig, Case("re-enrol", cut)) for cut in cuts[part::PARTS]]
+    outcomes = [try_case(bench, Case("re-enrol", cut)) for cut in cuts[part::PARTS]]
     assert problems(outcomes) == []
     assert all(outcome.reached for outcome in outcomes)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", SAMPLED)
-def test_a_board_cut_at_any_operation_comes_back(rig: Rig, name: str, part: int) -> None:
+def test_a_board_cut_at_any_operation_comes_back(bench: Bench, name: str, part: int) -> None:
     firsts, seconds = SAMPLED[name]
-    operations = measure(rig, name).operations
+    operations = measure(bench, name).operations
     outcomes = [
-        try_case(rig, Case(name, cut)) for cut in sample(operations, firsts, SEED)[part::PARTS]
+        try_case(bench, Case(name, cut)) for cut in sample(operations, firsts, SEED)[part::PARTS]
     ]
     for number, cut in enumerate(sample(operations, seconds, f"{SEED} twice")[part::PARTS]):
         seed = f"{SEED} {part} {number}"
-        outcomes += one_second_cut(rig, Case(name, cut), operations, seed)
+        outcomes += one_second_cut(bench, Case(name, cut), operations, seed)
     assert problems(outcomes) == []
     reached = [outcome for outcome in outcomes if outcome.reached]
     assert len(reached) >= (firsts + seconds) // PARTS
 
 
-def test_the_recovery_from_a_cut_may_be_cut_at_every_operation(rig: Rig) -> None:
-    last = measure(rig, "re-enrol").operations - 1
-    outcomes = list(every_second_cut(rig, Case("re-enrol", Cut(last))))
+def test_the_recovery_from_a_cut_may_be_cut_at_every_operation(bench: Bench) -> None:
+    last = measure(bench, "re-enrol").operations - 1
+    outcomes = list(every_second_cut(bench, Case("re-enrol", Cut(last))))
     assert problems(outcomes) == []
     assert [outcome.reached for outcome in outcomes[-2:]] == [False, False]
     assert len(outcomes) > 2 * 3
 
 
-def test_a_rotation_wears_the_flash_by_few_operations(rig: Rig) -> None:
-    wear = measure_wear(rig, 24)
+def test_a_rotation_wears_the_flash_by_few_operations(bench: Bench) -> None:
+    wear = measure_wear(bench.rig(), 24)
     assert len(wear.operations) == 24
-    assert 8 <= max(wear.operations) <= 16
-    assert 1 <= max(wear.erasures) <= 4
+    # The first renewal takes note of the CA certificates too.
+    assert max(wear.operations[:1]) <= 40
+    assert max(wear.erasures[:1]) <= 8
+    assert 8 <= max(wear.operations[1:]) <= 16
+    assert 1 <= max(wear.erasures[1:]) <= 4
     assert sum(wear.erasures) <= 3 * 24
 
 
 # What this would find
 
 
+def is_found_out(bench: Bench, cases: list[Case]) -> bool:
+    return any(try_case(bench, case).problem for case in cases)
+
+
 @pytest.fixture
-def broken_rig(
+def broken_bench(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Rig]:
+) -> Iterator[Bench]:
     """Boards whose firmware has one text replaced."""
     name, good, bad = request.param
     firmware = tmp_path / "firmware"
@@ -100,10 +107,11 @@ def broken_rig(
     text = (firmware / name).read_text()
     assert text.count(good) == 1, f"{name} has changed: choose another place to break"
     (firmware / name).write_text(text.replace(good, bad))
-    monkeypatch.setattr(provision, "firmware_dir", lambda: firmware)
+    for module in (provision, device_library):
+        monkeypatch.setattr(module, "firmware_dir", lambda: firmware)
     monkeypatch.setattr(comeback, "BOOT_WITHIN_S", 6.0)
-    with open_rig(tmp_path / "rig") as rig:
-        yield rig
+    with open_bench(tmp_path / "rig") as bench:
+        yield bench
 
 
 FORGETS_THE_OLD_LEAF_FIRST = (
@@ -126,28 +134,25 @@ KEY_NOT_KEPT = (
 )
 
 
-@pytest.mark.parametrize("broken_rig", [FORGETS_THE_OLD_LEAF_FIRST], indirect=True)
-def test_a_renewal_that_forgets_the_old_leaf_first_is_found_out(broken_rig: Rig) -> None:
-    operations = measure(broken_rig, "re-enrol").operations
-    outcomes = [try_case(broken_rig, Case("re-enrol", Cut(n))) for n in range(6, operations)]
-    assert problems(outcomes)
+@pytest.mark.parametrize("broken_bench", [FORGETS_THE_OLD_LEAF_FIRST], indirect=True)
+def test_a_renewal_that_forgets_the_old_leaf_first_is_found_out(broken_bench: Bench) -> None:
+    operations = measure(broken_bench, "re-enrol").operations
+    assert is_found_out(broken_bench, [Case("re-enrol", Cut(n)) for n in range(8, operations)])
 
 
-@pytest.mark.parametrize("broken_rig", [NO_TOMBSTONE, ERASES_NOTHING], indirect=True)
-def test_a_decommissioning_that_is_not_finished_is_found_out(broken_rig: Rig) -> None:
-    outcomes = [try_case(broken_rig, Case("decommission", Cut(n))) for n in (8, 16, 24)]
-    assert problems(outcomes)
+@pytest.mark.parametrize("broken_bench", [NO_TOMBSTONE, ERASES_NOTHING], indirect=True)
+def test_a_decommissioning_that_is_not_finished_is_found_out(broken_bench: Bench) -> None:
+    assert is_found_out(broken_bench, [Case("decommission", Cut(n)) for n in (8, 16, 24)])
 
 
-@pytest.mark.parametrize("broken_rig", [KEY_NOT_KEPT], indirect=True)
-def test_a_key_that_is_not_on_flash_before_its_csr_is_found_out(broken_rig: Rig) -> None:
-    operations = measure(broken_rig, "enrol-token").operations
-    outcomes = [try_case(broken_rig, Case("enrol-token", Cut(n))) for n in range(3, operations)]
-    assert problems(outcomes)
+@pytest.mark.parametrize("broken_bench", [KEY_NOT_KEPT], indirect=True)
+def test_a_key_that_is_not_on_flash_before_its_csr_is_found_out(broken_bench: Bench) -> None:
+    operations = measure(broken_bench, "enrol-token").operations
+    assert is_found_out(broken_bench, [Case("enrol-token", Cut(n)) for n in range(6, operations)])
 
 
 def test_an_application_that_is_copied_first_is_found_out(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push = SerialLink.push
 
@@ -157,7 +162,7 @@ def test_an_application_that_is_copied_first_is_found_out(
 
     monkeypatch.setattr(SerialLink, "push", application_first)
     monkeypatch.setattr(sequences, "_APPLICATION_WITHIN_S", 3.0)
-    outcome = try_case(rig, Case("provision", Cut(200)))
+    outcome = try_case(bench, Case("provision", Cut(60)))
     assert "no application runs" in outcome.problem
 
 
@@ -195,7 +200,10 @@ def test_only_cuts_that_happened_are_counted() -> None:
     assert tally.problems == ["--sequence x --first 2 --second 2: dead"]
 
 
-def test_the_whole_run_writes_what_it_tried_and_what_it_left_out(tmp_path: Path) -> None:
+def test_the_whole_run_writes_what_it_tried_and_what_it_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.power_cuts.__main__._ROTATIONS", 2)
     out = tmp_path / "out" / "power_cuts.json"
     asked = ["--sequence", "enrol-idevid", "--budget-s", "0", "--seed", "s", "--out", str(out)]
     assert main(asked) == 0
