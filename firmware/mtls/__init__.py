@@ -12,6 +12,8 @@ _MODULES = (
     " pkcs7 clock der"
 ).split()
 
+_PASSING = ["heap", "drift", "window", "config"]
+
 
 def __getattr__(name):
     if name.startswith("__"):
@@ -46,9 +48,12 @@ def preload(*more):
     level = opt_level()
     opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
     try:
-        for name in _MODULES + list(more):
+        # First what is loaded and unloaded later: the names in it stay, and here in one place.
+        for name in _PASSING + _MODULES + list(more):
             collect()
             __import__("mtls." + name)
+            if name in _PASSING:
+                unload(name)
     finally:
         opt_level(level)
     collect()
