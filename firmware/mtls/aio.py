@@ -270,6 +270,5 @@ class Session(client.SessionBase):
 def __getattr__(name):
     if name != "Agent":
         raise AttributeError(name)
-    from .aio_agent import Agent
-
-    return Agent
+    # Where applications look for it; a module above this one, as in __init__.py.
+    return __import__("mtls.aio_agent", None, None, (name,)).Agent

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mtls.config import parse_config
-from mtls.secrets import parse_secrets
 from mtls.errors import ConfigError
+from mtls.secrets import parse_secrets
 from mtls.url import split_url
 
 GOOD = {
@@ -35,6 +35,13 @@ def test_defaults_fill_what_may_be_left_out():
     assert config["ntp_port"] == 123
     assert config["networks"] == []
     assert config["telemetry_interval_s"] == 0, "the gateway says"
+    assert config["watchdog_s"] == 0
+    assert config["rtc"] is None
+
+
+def test_networks_are_ssids_and_ethernet_ports_in_order():
+    networks = [{"ethernet": "LAN8720", "mdc": 23}, "home"]
+    assert parse_config(encode(networks=networks))["networks"] == networks
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,12 @@ def test_defaults_fill_what_may_be_left_out():
         ("networks", "home"),
         ("networks", ["x" * 33]),
         ("networks", ["x"] * 9),
+        ("networks", [{}]),
+        ("networks", [{"ethernet": 1}]),
+        ("networks", [7]),
+        ("watchdog_s", -1),
+        ("watchdog_s", 86401),
+        ("watchdog_s", True),
         ("telemetry_interval_s", -1),
         ("telemetry_interval_s", 86401),
     ],

@@ -55,6 +55,8 @@ class Gateway(EstPeer):
                 connection.sendall(OK)
             elif operation == "csrattrs":
                 connection.sendall(self.csrattrs)
+            elif operation == "cacerts":
+                connection.sendall(certs_only([root_ca(), server_ca()]))
             elif self.asked.count(operation) <= self.lies:
                 self.lie(connection, body)
                 return

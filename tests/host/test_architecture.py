@@ -29,11 +29,23 @@ _MAY_IMPORT = {
 
 # The device's library from bottom to top: a module imports its own layer and those below.
 _LAYERS = (
-    {"errors", "plan", "_p256_table", "heap", "failure"},
+    {"errors", "plan", "_p256_table", "heap", "room", "drift", "watchdog", "window"},
+    {"failure"},
     {"der", "clock", "url", "drbg"},
-    {"csrattrs", "config", "entropy", "erase", "p256", "pkcs7", "ntp"},
+    {
+        "csrattrs",
+        "config",
+        "secrets",
+        "ds3231",
+        "status",
+        "entropy",
+        "erase",
+        "p256",
+        "pkcs7",
+        "ntp",
+    },
     {"store", "keys", "x509", "tsp", "atecc"},
-    {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem", "witness"},
+    {"http", "tls", "net", "query", "redirect", "retry", "pin", "problem", "witness", "ethernet"},
     {"call", "upload", "ssl"},
     {"outgoing"},
     {"client"},
@@ -43,6 +55,7 @@ _LAYERS = (
     {"rollover"},
     {"anchors"},
     {"agent"},
+    {"aio_agent"},
     {"provision", "__init__"},
 )
 

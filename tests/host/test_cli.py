@@ -145,3 +145,10 @@ def test_an_interrupt_while_the_command_line_is_imported_ends_like_any_other(
         check=False,
     )
     assert (done.returncode, done.stderr) == (130, "handfast: interrupted\n")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "board-1")])
+def test_a_renewal_is_suggested_to_named_devices_or_to_all(arguments: tuple[str, ...]) -> None:
+    done = handfast("device", "renew", *arguments)
+    assert done.returncode == UsageError.exit_code
+    assert "name devices, or give --all" in done.stderr

@@ -2,7 +2,7 @@
 # and on a board, for the corpus that they found: anything raised but MTLSError is a defect.
 import hashlib
 
-from mtls import config, csrattrs, der, http, keys, ntp, pkcs7, store, tsp, url, x509
+from mtls import config, csrattrs, der, http, keys, ntp, pkcs7, secrets, store, tsp, url, x509
 from mtls.errors import MTLSError
 
 # What the corpus's time-stamps answer (tests/firmware/device_pki.py).
