@@ -36,8 +36,7 @@ def rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
         running_gateway(tmp_path / "gateway") as (_, gateway),
         make_rig(tmp_path / "board", name, gateway.admin, request.param) as rig,
     ):
-        rig.provision()
-        rig.repl(REMOVE)
+        rig.provision(code=REMOVE)  # before the application has had a chance to start
         yield rig
 
 
