@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from handfast.boards.flash.bootloader import enter_bootloader
 from handfast.boards.flash.esp_image import EspImage, chip_key, refuse_wrong_chip
 from handfast.boards.flash.esp_loader import ROM_BAUD, After, Before, Chip, EspLoader
 from handfast.errors import BoardProblem, EnvironmentProblem, Refused, UsageError
@@ -26,12 +28,14 @@ class EspJob:
 
     ``offset`` is where the chip looks for its bootloader (0x1000 on the ESP32 and ESP32-S2, 0 on
     later ones), a whole number of sectors. ``chip`` is the name that the board's definition gives.
+    ``before`` may also be ``bootloader``: a board whose own USB carries no DTR and RTS is asked by
+    MicroPython, or by 1200 baud.
     """
 
     url: str
     chip: str
     offset: int
-    before: Before = "default-reset"
+    before: Before | Literal["bootloader"] = "default-reset"
     after: After = "hard-reset"
     stub: bool = True
     baudrate: int = ROM_BAUD
@@ -99,7 +103,7 @@ class _Run:
         self._started = time.monotonic()
 
     def run(self) -> EspFlashed:
-        loader = self._connect()
+        loader = self._first()
         attempts, fruitless = 1, 0
         while True:
             written_before = len(self._written)
@@ -113,10 +117,17 @@ class _Run:
             loader = self._connect_again()
             attempts += 1
 
+    def _first(self) -> EspLoader:
+        if self._job.before != "bootloader":
+            return self._connect()
+        enter_bootloader(self._job.url)
+        return self._connect_again()
+
     def _connect(self) -> EspLoader:
         self._progress("connect", 0)
         job = self._job
-        return EspLoader.connect(job.url, before=job.before, stub=job.stub, baudrate=job.baudrate)
+        before: Before = "no-reset" if job.before == "bootloader" else job.before
+        return EspLoader.connect(job.url, before=before, stub=job.stub, baudrate=job.baudrate)
 
     def _connect_again(self) -> EspLoader:
         """Wait for a board that was unplugged; the first connection has shown that it was there."""
