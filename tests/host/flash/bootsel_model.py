@@ -103,13 +103,12 @@ class BootselModel:
                     if file.name not in own:
                         self._eat(file)
 
-    def settle(self, timeout_s: float = 10.0) -> None:
-        """Wait until all that was written has been looked at."""
+    def settle_at(self, octets: int, timeout_s: float = 10.0) -> None:
+        """Wait until so many octets of the files have been looked at."""
         give_up = time.monotonic() + timeout_s
-        while not self.restarted.is_set() and time.monotonic() < give_up:
-            files = [file for file in self.folder.glob("*.UF2") if file.stat().st_size]
-            if files and all(self._eaten.get(file) == file.stat().st_size for file in files):
-                return
+        while sum(self._eaten.values()) < octets:
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{sum(self._eaten.values())} of {octets} octets")
             time.sleep(_POLL_S)
 
     def _eat(self, file: Path) -> None:

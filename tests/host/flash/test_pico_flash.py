@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from bootsel_model import ABSOLUTE, RP2040, RP2350, BootselModel, Chip, uf2_block, uf2_file
+from bootsel_model import ABSOLUTE, RP2040, RP2350, BootselModel, Chip, uf2_file
 
 from handfast.boards.flash.bootsel import read_drive
 from handfast.boards.flash.pico import PicoJob, flash_pico
@@ -151,38 +151,3 @@ def test_picotool_that_is_not_there_is_said_so(plug, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EnvironmentProblem, match="picotool"):
         flash(uf2_file(CONTENT, FAMILY_2040), plug(), way="picotool")
-
-
-# The model by itself: rules that a sound image never meets.
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"magic0": 0}, {"magic1": 0}, {"end": 0}, {"flags": 0}, {"flags": 0x2001}, {"size": 255},
-        {"number": 4}, {"family": FAMILY_2350}, {"address": 0x10000080}, {"address": 0x10100000},
-        {"address": 0x0FFFFF00},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_the_drive_ignores_what_the_data_sheet_says_it_does(plug, fields):
-    model = plug()
-    (model.folder / "A.UF2").write_bytes(damaged(**fields))
-    model.settle()
-    assert model.ignored == 1
-    assert not model.restarted.is_set()
-
-
-def test_the_drive_takes_blocks_in_any_order_and_each_once(plug):
-    model = plug()
-    blocks = [
-        uf2_block(number, 4, FAMILY_2040, bytes([number + 1]) * 256, 0x10000000 + 256 * number)
-        for number in (2, 0, 3, 0, 1)
-    ]
-    (model.folder / "A.UF2").write_bytes(b"".join(blocks[:-1]))
-    model.settle()
-    assert not model.restarted.is_set()
-    (model.folder / "B.UF2").write_bytes(blocks[-1])
-    assert model.restarted.wait(10)
-    assert model.flash[:1024] == b"".join(bytes([value]) * 256 for value in (1, 2, 3, 4))
-    assert model.flash[1024:4096] == b"\xff" * 3072

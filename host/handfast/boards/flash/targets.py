@@ -1,4 +1,4 @@
-"""What a microcontroller needs to be flashed: the one table that a board's ``mcu`` is looked up in."""
+"""What a microcontroller needs to be flashed: the table that a board's ``mcu`` is looked up in."""
 
 from __future__ import annotations
 
