@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from handfast.cli import flash
+from handfast.cli import flash, fuses
 
 
 @click.group()
 def command() -> None:
-    """Flash boards."""
+    """Flash boards, and look at what their chips have burned in."""
 
 
 command.add_command(flash.command, "flash")
+command.add_command(fuses.command, "fuses")

@@ -124,6 +124,11 @@ class EspLoader:
         return chip_key(self._esp.CHIP_NAME)
 
     @property
+    def device(self) -> Any:
+        """esptool's own object, for espefuse, which stands on it."""
+        return self._esp
+
+    @property
     def has_stub(self) -> bool:
         """Whether esptool's flasher runs, and not the ROM."""
         return bool(self._esp.IS_STUB)
