@@ -20,12 +20,13 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         *,
         board: str = "",
         tcp: bool = False,
+        native_usb: bool = False,
         faults: Faults | None = None,
         **job: object,
     ) -> Bench:
         flash = NorFlash(tmp_path / "flash.bin", FLASH_BYTES)
         model = EspModel(chip, flash, in_download_mode=not tcp, faults=faults)
-        line = Rfc2217Line(model) if tcp else PtyLine(model, tmp_path)
+        line = Rfc2217Line(model, native_usb=native_usb) if tcp else PtyLine(model, tmp_path)
         lines.append(line)
         settings = {"offset": 0x1000, "before": "default-reset" if tcp else "no-reset"}
         if not tcp:

@@ -13,6 +13,7 @@ from pathlib import Path
 from esp_rfc2217_server.esp_port_manager import EspPortManager
 from esp_rom_model import EspModel
 from esptool.reset import DEFAULT_RESET_DELAY, ClassicReset
+from serial.rfc2217 import PortManager
 
 _POLL_S = 0.02
 # The capacitor at EN (ESP32 hardware design guidelines, 10 kOhm and 1 uF) takes this long to
@@ -181,6 +182,22 @@ class _ModelPort:
             self.model.reset(download=self._dtr and not self._rts)
 
 
+class _UsbModelPort(_ModelPort):
+    """The chip's own USB Serial/JTAG: DTR and RTS are read by its controller, not by transistors.
+
+    ESP32-C3 TRM, "USB Serial/JTAG Controller", table "Reset SoC into Download Mode": (RTS, DTR) =
+    (0, 0) clears the download flag, (0, 1) sets it, (1, 0) resets the chip, (1, 1) does nothing.
+    """
+
+    _flag = False
+
+    def _lines(self) -> None:
+        if not self._rts:
+            self._flag = self._dtr
+        elif not self._dtr:
+            self.model.reset(download=self._flag)
+
+
 class _PortManager(EspPortManager):
     def _reset_thread(self) -> None:
         # As where a port has no ioctl to set both lines at once (EspPortManager on Windows).
@@ -188,17 +205,23 @@ class _PortManager(EspPortManager):
 
 
 class Rfc2217Line:
-    """A serial server as Espressif's esp_rfc2217_server is one, with the chip's model behind it."""
+    """A serial server as Espressif's esp_rfc2217_server is one, with the chip's model behind it.
 
-    def __init__(self, model: EspModel) -> None:
+    With ``native_usb`` it is a plain one, which passes each change of DTR and RTS on: the chip's
+    own USB does not mind how long they take.
+    """
+
+    def __init__(self, model: EspModel, *, native_usb: bool = False) -> None:
         self.model = model
-        self._port = _ModelPort(model)
+        self._port = _UsbModelPort(model) if native_usb else _ModelPort(model)
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(_POLL_S)
-        # Espressif's server does not answer for DTR and RTS, and says so (esptool's documentation,
-        # "Remote Serial Ports").
-        self.url = f"rfc2217://127.0.0.1:{self._listener.getsockname()[1]}?ign_set_control"
+        self.url = f"rfc2217://127.0.0.1:{self._listener.getsockname()[1]}"
+        if not native_usb:
+            # Espressif's server does not answer for DTR and RTS, and says so (esptool's
+            # documentation, "Remote Serial Ports").
+            self.url += "?ign_set_control"
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -220,7 +243,7 @@ class Rfc2217Line:
                     connection.sendall(data)
 
         peer = Peer()
-        manager = _PortManager(self._port, peer, esp32r0_delay=False)
+        manager = self._manager(peer)
         self._open = True
         reader = threading.Thread(target=self._read, args=(peer, manager), daemon=True)
         reader.start()
@@ -235,7 +258,12 @@ class Rfc2217Line:
             self._open = False
             reader.join()
 
-    def _read(self, peer: object, manager: _PortManager) -> None:
+    def _manager(self, peer: object) -> PortManager:
+        if isinstance(self._port, _UsbModelPort):
+            return PortManager(self._port, peer)
+        return _PortManager(self._port, peer, esp32r0_delay=False)
+
+    def _read(self, peer: object, manager: PortManager) -> None:
         while self._open and not self._stop.is_set():
             data = self._port.read(65536)
             if data:

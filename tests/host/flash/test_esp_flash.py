@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from esp_rom_model import (
@@ -39,6 +40,16 @@ def test_an_image_arrives_byte_by_byte(bench, tcp):
     if tcp:
         first, *between, last = it.model.boots
         assert (first, set(between), last) == ("flash", {"download"}, "flash"), "by DTR and RTS"
+
+
+def test_a_chips_own_usb_takes_other_signals(bench):
+    it = bench(ESP32_C3, tcp=True, native_usb=True, before="usb-reset", offset=0)
+    content = esp_content("ESP32-C3", 40_001)
+    flash(it, content)
+    assert it.flash(len(content), offset=0) == content
+    # Opening a port raises both lines, which may restart the chip once more.
+    boots = [boot for boot, _ in groupby(it.model.boots)]
+    assert boots == ["flash", "download", "flash"], "by DTR and RTS"
 
 
 @pytest.mark.parametrize("chip", [ESP32_C3, ESP32_C6, ESP32_S3], ids=lambda chip: chip.name)

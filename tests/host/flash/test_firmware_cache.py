@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from handfast.boards.flash import firmware
 from handfast.boards.flash.firmware import fetch_firmware, local_firmware
@@ -132,6 +140,38 @@ def test_without_a_hash_plain_http_is_refused(server):
     with pytest.raises(Refused, match="--sha256"):
         fetch_firmware(server.url, sha256=None)
     assert server.asked == []
+
+
+@pytest.fixture
+def https(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "server.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    return server.url.replace("http:", "https:")
+
+
+def test_without_a_hash_the_first_one_over_https_is_remembered(server, https):
+    first = fetch_firmware(https, sha256=None)
+    assert (first.sha256, first.recorded) == (SHA256, False)
+    first.path.unlink()
+    server.content = CONTENT[::-1]
+    with pytest.raises(Refused, match="another file"):
+        fetch_firmware(https, sha256=None)
 
 
 def test_a_server_that_says_no_is_said_so(server):

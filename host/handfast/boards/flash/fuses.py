@@ -136,7 +136,9 @@ def open_fuses(esp: Any) -> Iterator[Any]:
     """
     import espefuse
 
-    with _explained(), espefuse.init_commands(esp=esp, do_not_confirm=True) as commands:
+    with _explained("nothing was burned"):
+        commands = espefuse.init_commands(esp=esp, do_not_confirm=True)
+    with commands:
         yield commands
 
 
@@ -155,10 +157,11 @@ def burn(plan: BurnPlan, typed: str, commands: Any) -> None:
     """
     if typed != plan.phrase:
         raise Refused("that is not the phrase: nothing was burned")
-    with _explained():
+    with _explained("nothing was burned"):
         commands.use_batch_mode()
         for step in plan.burns:
             _queue(plan.chip, step, commands)
+    with _explained("some of the plan may be burned: compare with `espefuse summary`"):
         if not commands.burn_all():
             raise BoardProblem(f"the fuses of {plan.mac} do not read back as they were burned")
 
@@ -180,11 +183,9 @@ def _queue(chip: str, step: Burn, commands: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained(consequence: str) -> Iterator[None]:
     try:
         yield
     except FatalError as error:
-        raise BoardProblem(
-            f"espefuse refuses ({str(error).strip().splitlines()[0]}): nothing of this plan was "
-            "burned"
-        ) from error
+        said = str(error).strip().splitlines()[0]
+        raise BoardProblem(f"espefuse refuses ({said}): {consequence}") from error
