@@ -20,7 +20,7 @@ from flash_support import FLASH_BYTES, esp_content
 
 from handfast.boards.flash.esp import SEGMENT_BYTES, flash_esp, segments
 from handfast.boards.flash.esp_image import read_esp_image
-from handfast.errors import BoardProblem, Refused
+from handfast.errors import BoardProblem, Refused, UsageError
 
 CONTENT = esp_content()
 
@@ -116,6 +116,13 @@ def test_an_image_that_does_not_fit_is_refused(bench):
     with pytest.raises(Refused, match="ends at 0x"):
         flash(it)
     assert not it.flash(FLASH_BYTES, offset=0).strip(b"\xff")
+
+
+def test_an_image_begins_at_a_sector(bench):
+    it = bench(offset=0x1001)
+    with pytest.raises(UsageError, match="0x1001"):
+        flash(it)
+    assert it.model.requests == []
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,8 @@ class EspLoader:
     def holds(self, offset: int, content: bytes) -> bool:
         """Whether the flash has exactly ``content`` at ``offset``, by MD5 computed on the chip."""
         wanted = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        return bool(self._esp.flash_md5sum(offset, len(content)) == wanted)
+        with _explained(self.url, "does not say what its flash holds"):
+            return bool(self._esp.flash_md5sum(offset, len(content)) == wanted)
 
     def leave(self, after: After = "hard-reset") -> None:
         """Reset the chip into what was written, or let it stay."""
