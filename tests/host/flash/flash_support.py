@@ -20,7 +20,9 @@ def esp_content(chip: str = "ESP32", length: int = 150_001) -> bytes:
     random = Random(length)  # noqa: S311 - the same octets each time
     half = random.randbytes(length)
     body = bytes(half[at] if at // 64 % 2 else 0 for at in range(length))
-    return header + bytes(9) + body[24:]
+    at = 0x8000 - (0x1000 if chip == "ESP32" else 0)
+    content = header + bytes(9) + body[24:]
+    return content[:at] + b"\xaa\x50" + content[at + 2 :]
 
 
 class Bench:

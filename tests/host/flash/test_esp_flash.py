@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import groupby
 
 import pytest
 from esp_rom_model import (
@@ -29,6 +28,12 @@ def flash(bench, content=CONTENT):
     return flash_esp(read_esp_image(content, source="image"), bench.job, source="image")
 
 
+def resets_lead_to_the_loader_and_back(model):
+    """Only DTR and RTS bring this chip to its loader; a try that fails starts its application."""
+    assert "download" in model.boots
+    assert model.boots[0] == model.boots[-1] == "flash"
+
+
 @pytest.mark.parametrize("tcp", [False, True], ids=["pty", "rfc2217"])
 def test_an_image_arrives_byte_by_byte(bench, tcp):
     it = bench(tcp=tcp)
@@ -38,8 +43,7 @@ def test_an_image_arrives_byte_by_byte(bench, tcp):
     assert (done.written, done.kept, done.attempts) == (len(CONTENT), 0, 1)
     assert DEFL_DATA in it.model.requests  # compressed
     if tcp:
-        first, *between, last = it.model.boots
-        assert (first, set(between), last) == ("flash", {"download"}, "flash"), "by DTR and RTS"
+        resets_lead_to_the_loader_and_back(it.model)
 
 
 def test_a_chips_own_usb_takes_other_signals(bench):
@@ -47,9 +51,7 @@ def test_a_chips_own_usb_takes_other_signals(bench):
     content = esp_content("ESP32-C3", 40_001)
     flash(it, content)
     assert it.flash(len(content), offset=0) == content
-    # Opening a port raises both lines, which may restart the chip once more.
-    boots = [boot for boot, _ in groupby(it.model.boots)]
-    assert boots == ["flash", "download", "flash"], "by DTR and RTS"
+    resets_lead_to_the_loader_and_back(it.model)
 
 
 @pytest.mark.parametrize("chip", [ESP32_C3, ESP32_C6, ESP32_S3], ids=lambda chip: chip.name)
@@ -62,10 +64,10 @@ def test_later_chips_have_a_chip_id_and_start_at_0(bench, chip):
 
 @pytest.mark.parametrize("chip", [ESP32, ESP32_C3], ids=lambda chip: chip.name)
 def test_the_rom_alone_does_it_too(bench, chip):
-    it = bench(chip, stub=False)
+    it = bench(chip, stub=False, offset=0x1000 if chip is ESP32 else 0)
     content = esp_content(chip.name, 70_001)
     flash(it, content)
-    assert it.flash(len(content)) == content
+    assert it.flash(len(content), offset=it.job.offset) == content
     assert FLASH_DATA in it.model.requests
     assert not it.model.stub
 
@@ -112,10 +114,18 @@ def test_a_board_that_is_another_chip_is_refused(bench):
 
 
 def test_an_image_that_does_not_fit_is_refused(bench):
-    it = bench(offset=FLASH_BYTES - 0x1000)
+    it = bench()
     with pytest.raises(Refused, match="ends at 0x"):
-        flash(it)
+        flash(it, esp_content(length=FLASH_BYTES))
     assert not it.flash(FLASH_BYTES, offset=0).strip(b"\xff")
+
+
+def test_an_application_without_its_bootloader_is_refused(bench):
+    it = bench()
+    for alone in (CONTENT[:0x7000] + bytes(2) + CONTENT[0x7002:], CONTENT[:0x7000]):
+        with pytest.raises(Refused, match="without its bootloader"):
+            flash(it, alone)
+    assert it.model.requests == []
 
 
 def test_an_image_begins_at_a_sector(bench):

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handfast.boards.flash.bootloader import enter_bootloader
-from handfast.boards.flash.esp_image import EspImage, chip_key, refuse_wrong_chip
+from handfast.boards.flash.esp_image import (
+    EspImage,
+    chip_key,
+    refuse_without_bootloader,
+    refuse_wrong_chip,
+)
 from handfast.boards.flash.esp_loader import ROM_BAUD, After, Before, Chip, EspLoader
 from handfast.errors import BoardProblem, EnvironmentProblem, Refused, UsageError
 
@@ -90,6 +95,7 @@ def flash_esp(
     if job.offset % SECTOR_BYTES:
         raise UsageError(f"offset {job.offset:#x} is not a whole number of {SECTOR_BYTES} bytes")
     refuse_wrong_chip(image, job.chip, source=source)
+    refuse_without_bootloader(image, job.offset, source=source)
     return _Run(image, job, source, progress).run()
 
 

@@ -10,6 +10,9 @@ from handfast.errors import Refused
 
 IMAGE_MAGIC: Final = 0xE9
 _HEADER_BYTES: Final = 24
+# ESP-IDF, "Partition Tables": where the table is unless a build says otherwise, and how it starts.
+_TABLE_OFFSET: Final = 0x8000
+_TABLE_MAGIC: Final = b"\xaa\x50"
 
 # esp_chip_id_t, ESP-IDF components/bootloader_support/include/esp_app_format.h
 CHIP_IDS: Final = {
@@ -74,3 +77,17 @@ def refuse_wrong_chip(image: EspImage, chip: str, *, source: str) -> None:
     if image.chip_id != wanted:
         built_for = image.chip or f"chip id {image.chip_id}"
         raise Refused(f"{source} is built for {built_for}, the board has {chip_key(chip)}")
+
+
+def refuse_without_bootloader(image: EspImage, offset: int, *, source: str) -> None:
+    """Refuse an application alone, which would be written over the bootloader at ``offset``.
+
+    Raises:
+        Refused: no partition table stands where the image should have it.
+    """
+    at = _TABLE_OFFSET - offset
+    if image.content[at : at + len(_TABLE_MAGIC)] != _TABLE_MAGIC:
+        raise Refused(
+            f"{source} has no partition table at {_TABLE_OFFSET:#x}: it is an application without "
+            "its bootloader (.app-bin), or made for another offset; take the .bin file"
+        )
