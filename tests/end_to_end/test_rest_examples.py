@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import Rig, make_rig
+from firmware_rig import Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
@@ -61,6 +61,18 @@ def test_the_asyncio_example_calls_the_same_api(rig: Rig) -> None:
     name, size = rig.repl(SCRIPT.format(module="rest_asyncio") + code).split()
     assert name == rig.device_id
     assert int(size) > 50
+
+
+def test_a_board_that_sleeps_between_calls_reports_once_each_time_it_wakes(rig: Rig) -> None:
+    before = len(rig.stored())
+    main = "import sys\nsys.path.append('/examples')\nimport deep_sleep\ndeep_sleep.run(500)\n"
+    rig.push({"/main.py": main.encode()})
+    rig.start()
+    wait_until(lambda: len(rig.stored()) >= before + 3, "three wakes", timeout_s=60)
+    rig.stop()
+    wakes = rig.stored()[before:]
+    assert {seq for _, seq in wakes} == {1}
+    assert len({boot_id for boot_id, _ in wakes}) == len(wakes)
 
 
 def test_a_keep_alive_get_leaves_under_1500_bytes_of_garbage(rig: Rig) -> None:

@@ -63,7 +63,7 @@ class SerialPort:
             EnvironmentProblem: no permission, or another program holds the port.
             UsageError: not a URL that pyserial knows.
         """
-        return cls(url, _open_line(url, baudrate), capture=capture)
+        return cls(url, open_line(url, baudrate), capture=capture)
 
     def reopen(self) -> None:
         """Open the same port again, after the board took it away by resetting.
@@ -74,7 +74,7 @@ class SerialPort:
         baudrate = self._line.baudrate
         with contextlib.suppress(OSError):
             self._line.close()
-        self._line = _open_line(self.url, baudrate)
+        self._line = open_line(self.url, baudrate)
         self._file_descriptor = _file_descriptor(self._line)
         self._buffer.clear()
 
@@ -224,7 +224,8 @@ class SerialPort:
         )
 
 
-def _open_line(url: str, baudrate: int) -> Any:
+def open_line(url: str, baudrate: int) -> Any:
+    """Return pyserial's open port for what :meth:`SerialPort.open` takes; it raises the same."""
     try:
         line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:

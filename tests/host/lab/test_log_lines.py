@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.lab.demo.checks import log_lines
+from handfast.lab.demo.gateway_log import log_lines
 
 LINES = [{"number": number, "text": "x" * number} for number in range(4)]
 WHOLE = b"".join(json.dumps(line).encode() + b"\n" for line in LINES)

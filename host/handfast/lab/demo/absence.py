@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 
 from handfast.errors import CheckFailed
-from handfast.lab.demo.checks import expect, intruder_is_refused
+from handfast.lab.demo.checks import intruder_is_refused
 from handfast.lab.demo.comeback import (
     Boot,
     Vigil,
@@ -17,6 +17,7 @@ from handfast.lab.demo.comeback import (
     provision_and_switch_off,
     wakes_at,
 )
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import Identity, identities_in_flash
 from handfast.lab.demo.report import Report

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handfast.admin_client import AdminClient
-from handfast.lab.demo.checks import all_telemetry, expect
+from handfast.lab.demo.expect import all_telemetry, expect
 from handfast.lab.demo.fleet import DemoBoard
 
 # A report by its boot_id and its sequence number, which counts from 1 at each boot.

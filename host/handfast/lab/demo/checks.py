@@ -1,15 +1,13 @@
 """What the demo promises, promise by promise; each function asks and says what it saw.
 
-A function returns one sentence about what it saw, or raises :class:`CheckFailed`.
+A function returns one sentence about what it saw, or raises :class:`~handfast.errors.CheckFailed`.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -20,8 +18,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.admin_client import AdminClient
-from handfast.errors import CheckFailed
+from handfast.lab.demo.expect import expect, how_many
 from handfast.lab.demo.fleet import DemoBoard
+from handfast.lab.demo.gateway_log import log_lines, wait_for_line
 from handfast.lab.demo.intruders.attempt import Attempt, Expected
 from handfast.lab.demo.intruders.client import Client
 from handfast.lab.demo.intruders.forge import pair
@@ -40,27 +39,6 @@ _CLOCK_TOLERANCE_S = 3
 _REVOKED = "urn:handfast:error:device-revoked"
 _REFUSALS = (401, 403)
 _REFUSED_WITHIN_S = 30.0
-_LOG_WITHIN_S = 5.0
-_POLL_S = 0.05
-
-
-def expect(condition: bool, otherwise: str) -> None:
-    """Fail the check, saying why, unless ``condition`` holds."""
-    if not condition:
-        raise CheckFailed(otherwise)
-
-
-def how_many(boards: Sequence[DemoBoard]) -> str:
-    """Return "1 board", "2 boards" and so on."""
-    return "1 board" if len(boards) == 1 else f"{len(boards)} boards"
-
-
-def all_telemetry(gateway: AdminClient, device_id: str) -> list[dict[str, Any]]:
-    """Return every stored telemetry row of a device, page by page."""
-    rows: list[dict[str, Any]] = []
-    while page := gateway.telemetry(device_id, after=rows[-1]["id"] if rows else 0):
-        rows += page
-    return rows
 
 
 def clocks_were_signed(boards: Sequence[DemoBoard]) -> str:
@@ -126,7 +104,7 @@ def intruder_is_refused(
         client = Client({"api": url}, root, source="127.0.0.1", scratch=Path(scratch))
         answer = client.make(Attempt("api", "GET", "/v1/ping", Expected(reason), stolen))
     expect(answer.status in (None, *_REFUSALS), f"it got in: {answer}")
-    line = _wait_for_log(log, start, lambda line: _is_from(line, answer.peer)) or {}
+    line = wait_for_line(log, start, lambda line: _is_from(line, answer.peer)) or {}
     said = line.get("reason") or line.get("slug") or "nothing"
     expect(said == reason, f"refused ({answer}), but the log says {said} and not {reason}")
     return f"{answer}; logged as {reason}"
@@ -134,30 +112,6 @@ def intruder_is_refused(
 
 def _is_from(line: dict[str, Any], peer: str) -> bool:
     return (line.get("listener"), line.get("peer")) == ("api", peer)
-
-
-def log_lines(log: Path, start: int) -> list[dict[str, Any]]:
-    """Return the log's entries that begin at byte ``start`` or later and are whole.
-
-    ``start`` is the size that the file had: it may lie in the middle of a line being written.
-    """
-    with log.open("rb") as file:
-        file.seek(max(0, start - 1))
-        content = file.read().rpartition(b"\n")[0]
-    if start > 0:
-        content = content.partition(b"\n")[2]
-    return [json.loads(line) for line in content.splitlines()]
-
-
-def _wait_for_log(
-    log: Path, start: int, wanted: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any] | None:
-    deadline = time.monotonic() + _LOG_WITHIN_S
-    while True:
-        found = next((line for line in log_lines(log, start) if wanted(line)), None)
-        if found is not None or time.monotonic() > deadline:
-            return found
-        time.sleep(_POLL_S)
 
 
 def revoked_within_one_request(gateway: AdminClient, boards: Sequence[DemoBoard], log: Path) -> str:
@@ -176,7 +130,7 @@ def _revoke(gateway: AdminClient, board: DemoBoard, log: Path) -> None:
         "refused", _REFUSED_WITHIN_S, after=line, where=lambda e: e.fields.get("type") == _REVOKED
     )
     # The answer is with the board before its line is in the log.
-    logged = _wait_for_log(log, offset, lambda entry: _is_of(board, entry) and _refused(entry))
+    logged = wait_for_line(log, offset, lambda entry: _is_of(board, entry) and _refused(entry))
     expect(logged is not None, f"{board.name}'s refusal is not in the log")
     requests = [entry for entry in log_lines(log, offset) if _is_of(board, entry)]
     late = [r for r in requests if _served(r) and _logged_at(r) > revoked_at]

@@ -20,8 +20,9 @@ from handfast.boards.console import Event, Line, parse_event
 from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import CheckFailed
-from handfast.lab.demo.checks import all_telemetry, expect, log_lines
+from handfast.lab.demo.expect import all_telemetry, expect
 from handfast.lab.demo.fleet import DemoBoard
+from handfast.lab.demo.gateway_log import log_lines
 from handfast.lab.demo.keysearch import identities_in_flash
 from handfast.lab.demo.scene import Scene
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 from handfast.boards.console import Console
 from handfast.boards.serial_link import SerialLink
-from handfast.lab.demo.checks import expect
 from handfast.lab.demo.comeback import provision_and_switch_off
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.lab.demo.report import Report

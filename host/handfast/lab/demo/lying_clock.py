@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from handfast.boards.console import Event
-from handfast.lab.demo.checks import expect
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
 from handfast.lab.lying_ntp import LyingNtpServer

@@ -14,7 +14,6 @@ from typing import Any
 from handfast.boards.provision import TOKEN_LIFETIME_S
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import CheckFailed
-from handfast.lab.demo.checks import all_telemetry, expect
 from handfast.lab.demo.comeback import (
     IN_USE,
     Boot,
@@ -26,6 +25,7 @@ from handfast.lab.demo.comeback import (
     provision_and_switch_off,
     wakes_at,
 )
+from handfast.lab.demo.expect import all_telemetry, expect
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
 

@@ -15,8 +15,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from handfast.errors import CheckFailed
-from handfast.lab.demo.checks import expect
 from handfast.lab.demo.est_client import client_context, enrol_new
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.keysearch import Identity
 from handfast.lab.demo.report import Report, spread
 from handfast.lab.demo.scene import Scene, Tell

@@ -18,8 +18,8 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from handfast.errors import CheckFailed, Unreachable
-from handfast.lab.demo.checks import expect
 from handfast.lab.demo.est_client import certificate_request, enrol_new
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
 from handfast.lab.openssl import OpenSsl

@@ -16,7 +16,8 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from handfast.errors import CheckFailed
-from handfast.lab.demo.checks import expect, how_many, intruder_is_refused
+from handfast.lab.demo.checks import intruder_is_refused
+from handfast.lab.demo.expect import expect, how_many
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import Identity, identities_in_flash
 from handfast.lab.demo.report import Report

@@ -18,6 +18,7 @@ from handfast.errors import EnvironmentProblem, UsageError
 from handfast.lab.demo import checks
 from handfast.lab.demo.acts import ACTS
 from handfast.lab.demo.calls import Calls, count_calls, no_call_was_lost
+from handfast.lab.demo.expect import how_many
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import KeyRing
 from handfast.lab.demo.live import Screen
@@ -170,7 +171,7 @@ class _Stage:
 
     def bring_up(self) -> None:
         """Switch every board on and provision it over its serial port."""
-        text = f"{checks.how_many(self.boards)}: power on, provision over serial, start"
+        text = f"{how_many(self.boards)}: power on, provision over serial, start"
         with self.screen.step(text):
             in_parallel(lambda board: board.bring_up(self.scene.admin), self.boards)
 

@@ -11,7 +11,7 @@ from random import Random
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.admin_client import AdminClient
-from handfast.lab.demo.checks import all_telemetry, expect
+from handfast.lab.demo.expect import all_telemetry, expect
 from handfast.lab.demo.intruders.attackers import Attacker, AttackerProcess, attack
 from handfast.lab.demo.intruders.board import BoardAttacker
 from handfast.lab.demo.intruders.client import Client

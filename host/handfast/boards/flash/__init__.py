@@ -1,0 +1,1 @@
+"""Flashing: ESP32 boards through esptool, Pico boards by UF2; images checked before and after."""

@@ -1,0 +1,180 @@
+"""Firmware files: fetched once, checked by SHA-256, kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import httpx
+
+from handfast.boards.sources import cache_dir, locked
+from handfast.errors import EnvironmentProblem, Refused, Unreachable
+from handfast.files import write_atomically
+
+Progress = Callable[[str, float], None]
+
+_TIMEOUT_S = 30.0
+_ATTEMPTS = 5  # in a row, none of which brought a byte
+_MOST_BYTES = 64 << 20  # twice the largest flash chip that MicroPython runs on
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """A file that is here; ``recorded`` says whether its SHA-256 was known before."""
+
+    path: Path
+    sha256: str
+    recorded: bool
+
+
+def local_firmware(path: Path, *, sha256: str | None = None) -> Firmware:
+    """Return a file that the user has, checked where its hash is known.
+
+    Raises:
+        Refused: it is another file.
+        EnvironmentProblem: it cannot be read.
+    """
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}") from error
+    _compare(found, sha256, str(path))
+    return Firmware(path, found, sha256 is not None)
+
+
+def fetch_firmware(
+    url: str, *, sha256: str | None, progress: Progress = lambda *_: None
+) -> Firmware:
+    """Return the file behind ``url`` from the cache, or download it; what came before stays.
+
+    A download that broke off is continued (RFC 9110, 14.2, Range, with If-Range), here or by a
+    later call. Without a recorded hash the one of the first download over HTTPS is remembered,
+    and later ones must have it too.
+
+    Raises:
+        Refused: the file has another hash, or there is no hash and the address is not HTTPS.
+        Unreachable: the server does not answer, or has no such file.
+        EnvironmentProblem: the cache cannot be written.
+    """
+    parts = urlsplit(url)
+    name = PurePosixPath(parts.path).name
+    if parts.scheme not in ("http", "https") or not name:
+        raise Refused(f"{url} is not an address of a file")
+    if sha256 is None and parts.scheme != "https":
+        raise Refused(f"{url} has no recorded SHA-256 and is not HTTPS: give --sha256")
+    folder = cache_dir() / "firmware" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    with locked(folder):
+        return _Download(url, folder, name, progress).result(sha256)
+
+
+class _Download:
+    """One file of the cache: itself, its part, the part's validator, its remembered hash."""
+
+    def __init__(self, url: str, folder: Path, name: str, progress: Progress) -> None:
+        self._url, self._file, self._progress = url, folder / name, progress
+        self._part = folder / ".part"
+        self._validator = folder / ".part-validator"
+        self._remembered = folder / ".sha256"
+
+    def result(self, sha256: str | None) -> Firmware:
+        wanted = sha256 or self._read(self._remembered)
+        if self._file.exists() and (wanted is None or _sha256(self._file) == wanted):
+            return Firmware(self._file, wanted or _sha256(self._file), sha256 is not None)
+        self._complete()
+        found = _sha256(self._part)
+        try:
+            _compare(found, wanted, self._url)
+        except Refused:
+            self._forget_part()
+            raise
+        if sha256 is None:
+            write_atomically(self._remembered, found.encode())
+        self._part.replace(self._file)
+        self._forget_part()
+        return Firmware(self._file, found, sha256 is not None)
+
+    def _complete(self) -> None:
+        fruitless = 0
+        while True:
+            had = self._had
+            try:
+                self._continue()
+                return
+            except httpx.TransportError as error:
+                fruitless = 0 if self._had > had else fruitless + 1
+                if fruitless == _ATTEMPTS:
+                    raise Unreachable(
+                        f"{self._url} cannot be fetched ({error or type(error).__name__}): try "
+                        "again, or give a file that you have by --firmware"
+                    ) from error
+
+    @property
+    def _had(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _continue(self) -> None:
+        """Fetch what is missing; a part without a validator could be of another file."""
+        headers = {"Accept-Encoding": "identity"}
+        validator = self._read(self._validator)
+        if self._had and validator:
+            headers |= {"Range": f"bytes={self._had}-", "If-Range": validator}
+        with (
+            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True) as client,
+            client.stream("GET", self._url, headers=headers) as response,
+        ):
+            resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._forget_part()
+                raise httpx.ReadError("the part that was here does not fit")
+            if not resumed and response.status_code != httpx.codes.OK:
+                raise Unreachable(f"{self._url} answers {response.status_code}")
+            if resumed and not response.headers.get("Content-Range", "").startswith(
+                f"bytes {self._had}-"
+            ):
+                self._forget_part()
+                raise httpx.ReadError("another range than asked for")
+            self._receive(response, append=resumed)
+
+    def _receive(self, response: httpx.Response, *, append: bool) -> None:
+        etag = response.headers.get("ETag", "")
+        # A weak one does not promise the same octets (RFC 9110, 13.1.5).
+        strong = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+        length = int(response.headers.get("Content-Length", 0))
+        if not append:
+            self._part.unlink(missing_ok=True)
+            self._validator.unlink(missing_ok=True)
+            if strong:
+                write_atomically(self._validator, strong.encode())
+        total = self._had + length
+        with self._part.open("ab") as file:
+            for piece in response.iter_bytes():
+                file.write(piece)
+                if file.tell() > _MOST_BYTES:
+                    raise Refused(f"{self._url} is larger than any firmware")
+                self._progress("download", min(1.0, file.tell() / total) if total else 0)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _forget_part(self) -> None:
+        self._part.unlink(missing_ok=True)
+        self._validator.unlink(missing_ok=True)
+
+    @staticmethod
+    def _read(file: Path) -> str | None:
+        return file.read_text() if file.exists() else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compare(found: str, wanted: str | None, source: str) -> None:
+    if wanted is not None and found != wanted.lower():
+        raise Refused(
+            f"{source} has the SHA-256 {found}, not {wanted}: it is damaged or another file"
+        )

@@ -1,0 +1,166 @@
+"""Flashing a Pico: the UF2 file onto its BOOTSEL drive, or through picotool."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from handfast.boards.flash.bootloader import enter_bootloader
+from handfast.boards.flash.bootsel import (
+    Drive,
+    find_drives,
+    mount_roots,
+    read_drive,
+    wait_for_drive,
+)
+from handfast.boards.flash.uf2 import Uf2Image, family_name, refuse_wrong_family
+from handfast.errors import BoardProblem, EnvironmentProblem
+
+Progress = Callable[[str, float], None]
+Way = Literal["auto", "drive", "picotool"]
+
+_NAME = "FIRMWARE.UF2"  # 8.3: the drive is FAT16
+_PIECE_BYTES = 65536
+_DRIVE_S = 30.0
+_RESTART_S = 15.0
+_PICOTOOL_S = 120.0
+_LOOK_AGAIN_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class PicoJob:
+    """Where an image goes.
+
+    Args:
+        chip: ``rp2040`` or ``rp2350``, as the board's definition says.
+        families: the UF2 families that the board's firmware may have.
+        url: the serial port of a board that runs; None for one that is in BOOTSEL mode already.
+        drive: the folder of its drive, where several are mounted.
+        way: ``auto`` is the drive if there is one, else picotool.
+        roots: where drives are mounted.
+    """
+
+    chip: str
+    families: frozenset[int]
+    url: str | None = None
+    drive: Path | None = None
+    way: Way = "auto"
+    roots: Sequence[Path] = field(default_factory=mount_roots)
+    drive_within_s: float = _DRIVE_S
+    restart_within_s: float = _RESTART_S
+
+
+@dataclass(frozen=True, slots=True)
+class PicoFlashed:
+    """What was done; ``written`` is bytes of the UF2 file."""
+
+    chip: str
+    family: str
+    way: str
+    written: int
+    seconds: float
+
+
+def flash_pico(
+    image: Uf2Image, job: PicoJob, *, source: str, progress: Progress = lambda *_: None
+) -> PicoFlashed:
+    """Bring the board to BOOTSEL, copy ``image`` there, and see it restart.
+
+    Raises:
+        Refused: the image is another chip's, or the drive another board's; nothing was written.
+        BoardProblem: no drive appeared, it went away too early, or the board did not restart.
+        EnvironmentProblem: picotool was asked for and is not there.
+    """
+    started = time.monotonic()
+    refuse_wrong_family(image, job.families, source=source, board=f"a board with an {job.chip}")
+    progress("bootsel", 0)
+    if job.url is not None:
+        enter_bootloader(job.url)
+    if _takes_picotool(job):
+        way = "picotool"
+        _load_by_picotool(image, source)
+    else:
+        way = "drive"
+        drive = _drive(job)
+        refuse_wrong_family(image, drive.families, source=source, board=f"the drive {drive.folder}")
+        _copy(image, drive, progress)
+        _see_restart(drive, job.restart_within_s)
+    return PicoFlashed(
+        job.chip, family_name(image.family), way, len(image.content), time.monotonic() - started
+    )
+
+
+def _takes_picotool(job: PicoJob) -> bool:
+    if job.way == "picotool":
+        if shutil.which("picotool") is None:
+            raise EnvironmentProblem("picotool is not on the PATH: install it, or leave it away")
+        return True
+    if job.way == "drive" or job.drive is not None or shutil.which("picotool") is None:
+        return False
+    return not any(True for _ in find_drives(job.roots))
+
+
+def _drive(job: PicoJob) -> Drive:
+    if job.drive is not None:
+        return read_drive(job.drive)
+    return wait_for_drive(job.roots, timeout_s=job.drive_within_s)
+
+
+def _copy(image: Uf2Image, drive: Drive, progress: Progress) -> None:
+    """Copy piece by piece, each on the drive before the next: a cache holds nothing back."""
+    content = image.content
+    done = 0
+    try:
+        with (drive.folder / _NAME).open("wb", buffering=0) as file:
+            while done < len(content):
+                progress("write", done / len(content))
+                done += file.write(content[done : done + _PIECE_BYTES])
+                os.fsync(file.fileno())
+    except OSError as error:
+        # The chip restarts at the last block, before the host has closed the file.
+        if done < len(content):
+            raise BoardProblem(
+                f"the drive {drive.folder} went away after {done} of {len(content)} bytes "
+                f"({error.strerror}): plug the board in again with BOOTSEL held, and repeat this"
+            ) from error
+
+
+def _see_restart(drive: Drive, timeout_s: float) -> None:
+    give_up = time.monotonic() + timeout_s
+    while drive.present:
+        if time.monotonic() >= give_up:
+            raise BoardProblem(
+                f"the board behind {drive.folder} did not restart within {timeout_s:g} s: it has "
+                "not taken the image; unplug it, plug it in with BOOTSEL held, and repeat this"
+            )
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _load_by_picotool(image: Uf2Image, source: str) -> None:
+    """``picotool load``: it verifies by reading back, and restarts the board (-v, -x)."""
+    with tempfile.NamedTemporaryFile(suffix=".uf2") as file:
+        file.write(image.content)
+        file.flush()
+        try:
+            done = subprocess.run(
+                ["picotool", "load", "-v", "-x", file.name, "-t", "uf2"],
+                capture_output=True,
+                text=True,
+                timeout=_PICOTOOL_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BoardProblem(
+                f"picotool did not finish within {_PICOTOOL_S:g} s: unplug the board, plug it in "
+                "with BOOTSEL held, and repeat this"
+            ) from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise BoardProblem(f"picotool did not load {source}: {said[-1] if said else 'no reason'}")

@@ -1,0 +1,153 @@
+"""A UF2 file goes to a model of the BOOTSEL drive; the flash is compared byte by byte."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from bootsel_model import ABSOLUTE, RP2040, RP2350, BootselModel, Chip, uf2_file
+
+from handfast.boards.flash.bootsel import read_drive
+from handfast.boards.flash.pico import PicoJob, flash_pico
+from handfast.boards.flash.uf2 import read_uf2
+from handfast.boards.serial_port import NoAnswer
+from handfast.errors import BoardProblem, EnvironmentProblem, Refused
+
+FAMILY_2040, FAMILY_2350 = 0xE48BFF56, 0xE48BFF59
+CONTENT = Random(5).randbytes(90_000)  # noqa: S311 - the same octets each time
+FAMILIES = {"rp2040": frozenset({FAMILY_2040}), "rp2350": frozenset({FAMILY_2350})}
+
+Plug = Callable[..., BootselModel]
+
+
+@pytest.fixture
+def plug(tmp_path: Path) -> Iterator[Plug]:
+    models: list[BootselModel] = []
+
+    def make(chip: Chip = RP2040) -> BootselModel:
+        models.append(BootselModel(chip, tmp_path))
+        return models[-1]
+
+    yield make
+    for model in models:
+        model.close()
+
+
+def flash(content: bytes, model: BootselModel, **job):
+    settings = {
+        "chip": model.chip.name,
+        "families": FAMILIES[model.chip.name],
+        "way": "drive",
+        "roots": [model.folder.parent],
+    }
+    return flash_pico(
+        read_uf2(content, source="image"), PicoJob(**(settings | job)), source="image"
+    )
+
+
+@pytest.mark.parametrize(
+    ("chip", "family", "e10"),
+    [(RP2040, FAMILY_2040, False), (RP2350, FAMILY_2350, False), (RP2350, FAMILY_2350, True)],
+)
+def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, chip, family, e10):
+    model = plug(chip)
+    done = flash(uf2_file(CONTENT, family, e10=e10), model)
+    assert model.restarted.is_set()
+    assert model.flash[: len(CONTENT)] == CONTENT
+    assert (done.chip, done.way, model.ignored) == (chip.name, "drive", int(e10))
+
+
+def test_what_lies_behind_the_image_stays(plug):
+    model = plug()
+    flash(uf2_file(CONTENT, FAMILY_2040), model)
+    end = -(-len(CONTENT) // 4096) * 4096
+    assert set(model.flash[end:]) == {0xAA}
+
+
+@pytest.mark.parametrize(
+    ("chip", "family"), [(RP2350, FAMILY_2040), (RP2040, FAMILY_2350), (RP2040, 0x1C5F21B0)]
+)
+def test_an_image_of_another_family_is_refused(plug, chip, family):
+    model = plug(chip)
+    with pytest.raises(Refused, match="takes RP2"):
+        flash(uf2_file(CONTENT, family), model)
+    with pytest.raises(Refused, match=r"the drive .* takes RP2"):
+        flash(uf2_file(CONTENT, family), model, families=frozenset({family}))
+    assert sorted(file.name for file in model.folder.iterdir()) == ["INDEX.HTM", "INFO_UF2.TXT"]
+
+
+def test_another_boards_drive_is_refused(plug):
+    model = plug(RP2350)
+    with pytest.raises(Refused, match=r"the drive .* takes RP2xxx"):
+        flash(uf2_file(CONTENT, FAMILY_2040), model, chip="rp2040", families=FAMILIES["rp2040"])
+
+
+def test_a_file_that_ends_early_is_refused(plug):
+    model = plug()
+    whole = uf2_file(CONTENT, FAMILY_2040)
+    for part in (whole[:-1], whole[:-512], b"", whole[512:]):
+        with pytest.raises(Refused, match="image"):
+            flash(part, model)
+
+
+def damaged(**fields: int) -> bytes:
+    names = ("magic0", "magic1", "flags", "address", "size", "number", "count", "family")
+    whole = bytearray(uf2_file(CONTENT[:1024], FAMILY_2040))
+    for name, value in fields.items():
+        at = 508 if name == "end" else 4 * names.index(name)
+        struct.pack_into("<I", whole, 512 + at, value)
+    return bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"magic0": 0}, {"magic1": 0}, {"end": 0}, {"flags": 0}, {"flags": 0x2001}, {"size": 477},
+        {"number": 0}, {"number": 2}, {"count": 5}, {"family": FAMILY_2350}, {"family": ABSOLUTE},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_block_is_refused(fields):
+    with pytest.raises(Refused, match="image"):
+        read_uf2(damaged(**fields), source="image")
+
+
+def test_a_drive_that_takes_nothing_is_found_out(plug):
+    model = plug()
+    outside = uf2_file(CONTENT, FAMILY_2040, start=0x20000000)
+    with pytest.raises(BoardProblem, match="did not restart"):
+        flash(outside, model, restart_within_s=0.5)
+    assert set(model.flash) == {0xAA}
+
+
+def test_no_drive_is_said_so(tmp_path):
+    job = PicoJob("rp2040", FAMILIES["rp2040"], way="drive", roots=[tmp_path], drive_within_s=0.1)
+    with pytest.raises(NoAnswer, match="hold BOOTSEL"):
+        flash_pico(read_uf2(uf2_file(CONTENT, FAMILY_2040), source="i"), job, source="i")
+
+
+def test_two_drives_need_a_choice(plug):
+    first, second = plug(RP2040), plug(RP2350)
+    image = uf2_file(CONTENT, FAMILY_2040)
+    with pytest.raises(Refused, match="--drive"):
+        flash(image, first)
+    flash(image, first, drive=first.folder)
+    assert first.restarted.is_set()
+    assert not second.restarted.is_set()
+
+
+def test_a_folder_that_is_no_drive_is_refused(tmp_path):
+    with pytest.raises(Refused, match="not a board's BOOTSEL drive"):
+        read_drive(tmp_path)
+    (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader\r\nBoard-ID: SAMD21G18A-Arduino\r\n")
+    with pytest.raises(Refused, match="SAMD21"):
+        read_drive(tmp_path)
+
+
+def test_picotool_that_is_not_there_is_said_so(plug, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EnvironmentProblem, match="picotool"):
+        flash(uf2_file(CONTENT, FAMILY_2040), plug(), way="picotool")
