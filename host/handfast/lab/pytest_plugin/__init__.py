@@ -1,0 +1,112 @@
+"""The pytest plugin: boards, gateways and networks as fixtures.
+
+Importing it imports nothing heavy: it is loaded by every pytest run on a machine that has
+handfast, most of which test something else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from handfast.lab.pytest_plugin.secret import Secrets
+from handfast.lab.pytest_plugin.settings import MARKERS, Settings, add_options, read_settings
+
+if TYPE_CHECKING:
+    from handfast.lab.pytest_plugin.board import Board
+    from handfast.lab.pytest_plugin.gateway import Gateway
+    from handfast.lab.pytest_plugin.lab import Lab, Pki
+
+_SETTINGS = pytest.StashKey[Settings]()
+_BOARDS = pytest.StashKey["list[Board]"]()
+_SECRETS = pytest.StashKey[Secrets]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the markers and read the options."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    config.stash[_SETTINGS] = read_settings(config)
+    config.stash[_SECRETS] = Secrets()
+
+
+@pytest.fixture(scope="session")
+def _handfast_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    from handfast.errors import UsageError
+    from handfast.lab.pytest_plugin.lab import Lab
+
+    # Not pytest's own folder: the gateway's socket has a path of at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="handfast-"))
+    lab = Lab(pytestconfig.stash[_SETTINGS], folder, pytestconfig.stash[_SECRETS])
+    try:
+        lab.pool  # noqa: B018 - what was asked for is there, or the run ends here
+    except UsageError as error:
+        shutil.rmtree(folder)
+        raise pytest.UsageError(str(error)) from error
+    try:
+        yield lab
+    finally:
+        lab.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _leased(request: pytest.FixtureRequest, lab: Lab, number: int) -> Iterator[list[Board]]:
+    from handfast.lab.pytest_plugin.pool import NoSuchBoard
+
+    markers = request.node.iter_markers("board")
+    wanted = {name for marker in markers for name in marker.kwargs.get("capabilities", ())}
+    try:
+        leased = lab.pool.lease(sorted(wanted), number)
+    except NoSuchBoard as error:
+        pytest.skip(str(error))
+    used = request.node.stash.setdefault(_BOARDS, [])
+    used += leased
+    try:
+        yield leased
+    finally:
+        for one in leased:
+            lab.pool.give_back(one)
+
+
+@pytest.fixture
+def board(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[Board]:
+    """A board that can do what the test's marker asks for; blank, if it is simulated."""
+    with _leased(request, _handfast_lab, 1) as leased:
+        yield leased[0]
+
+
+@pytest.fixture
+def boards(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[list[Board]]:
+    """As many boards as ``@pytest.mark.boards(n)`` says."""
+    marker = request.node.get_closest_marker("boards")
+    with _leased(request, _handfast_lab, marker.args[0] if marker else 1) as leased:
+        yield leased
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[Gateway]:
+    """The run's gateway, or one of the test's own where ``@pytest.mark.gateway(...)`` asks so."""
+    marker = request.node.get_closest_marker("gateway")
+    if marker is None:
+        yield _handfast_lab.gateway
+        return
+    with _handfast_lab.own_gateway(marker.kwargs) as own:
+        yield own
+
+
+@pytest.fixture
+def pki(_handfast_lab: Lab) -> Pki:
+    """The run's certificate authorities."""
+    return _handfast_lab.pki
