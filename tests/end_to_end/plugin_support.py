@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -48,11 +49,11 @@ class Outcome:
 
     def counted(self, what: str) -> int:
         words = self.text.replace(",", " ").replace("=", " ").split()
-        return next((int(n) for n, w in zip(words, words[1:], strict=False) if w == what), 0)
+        return next((int(n) for n, w in itertools.pairwise(words) if w == what), 0)
 
 
 def entry_point(folder: Path) -> Path:
-    """A folder for sys.path in which the project's entry points are, as an installation has them."""
+    """A folder for sys.path in which the project's entry points are, as once installed."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     info = folder / "handfast_entry_point-0.dist-info"
     info.mkdir(parents=True)

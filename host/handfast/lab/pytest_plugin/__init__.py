@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,10 @@ from handfast.lab.pytest_plugin.settings import MARKERS, Settings, add_options, 
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.board import Board
+    from handfast.lab.pytest_plugin.clock import BoardClock
     from handfast.lab.pytest_plugin.gateway import Gateway
     from handfast.lab.pytest_plugin.lab import Lab, Pki
+    from handfast.lab.pytest_plugin.network import Network
 
 _SETTINGS = pytest.StashKey[Settings]()
 _BOARDS = pytest.StashKey["list[Board]"]()
@@ -110,3 +112,22 @@ def gateway(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[Gate
 def pki(_handfast_lab: Lab) -> Pki:
     """The run's certificate authorities."""
     return _handfast_lab.pki
+
+
+@pytest.fixture
+def network(_handfast_lab: Lab) -> Iterator[Network]:
+    """What a test puts between a board and ``gateway``, by ``network.route(gateway)``."""
+    from handfast.lab.pytest_plugin.network import Network
+
+    with ExitStack() as stack:
+        yield Network(_handfast_lab.host, stack)
+
+
+@pytest.fixture
+def clock(board: Board) -> BoardClock:
+    """The clock of ``board``; the test is skipped where it cannot be set."""
+    from handfast.lab.pytest_plugin.clock import BoardClock
+
+    if "clock" not in board.capabilities:
+        pytest.skip(f"the clock of {board.name} cannot be set (capability clock)")
+    return BoardClock(board)
