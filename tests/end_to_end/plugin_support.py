@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -48,8 +48,9 @@ class Outcome:
     status: int
 
     def counted(self, what: str) -> int:
-        words = self.text.replace(",", " ").replace("=", " ").split()
-        return next((int(n) for n, w in itertools.pairwise(words) if w == what), 0)
+        last = self.text.strip().rpartition("\n")[2]
+        found = re.search(rf"(\d+) {what}\b", last)
+        return int(found[1]) if found else 0
 
 
 def entry_point(folder: Path) -> Path:

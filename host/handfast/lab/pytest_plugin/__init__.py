@@ -6,6 +6,7 @@ handfast, most of which test something else.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,8 +16,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from handfast.lab.pytest_plugin.reporting import BOARDS, Collector, Recorder
 from handfast.lab.pytest_plugin.secret import Secrets
-from handfast.lab.pytest_plugin.settings import MARKERS, Settings, add_options, read_settings
+from handfast.lab.pytest_plugin.settings import (
+    DEFAULT_BOARD,
+    MARKERS,
+    REPORT,
+    WIFI_PASSWORD,
+    Settings,
+    add_options,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.board import Board
@@ -26,7 +36,6 @@ if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.network import Network
 
 _SETTINGS = pytest.StashKey[Settings]()
-_BOARDS = pytest.StashKey["list[Board]"]()
 _SECRETS = pytest.StashKey[Secrets]()
 
 
@@ -39,23 +48,50 @@ def pytest_configure(config: pytest.Config) -> None:
     """Add the markers and read the options."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    config.stash[_SETTINGS] = read_settings(config)
-    config.stash[_SECRETS] = Secrets()
+    asked = config.stash[_SETTINGS] = read_settings(config)
+    if asked.board != DEFAULT_BOARD:
+        _require_boards(asked)
+    secrets = config.stash[_SECRETS] = Secrets()
+    secrets.add(os.environ.get(WIFI_PASSWORD, ""))
+    config.pluginmanager.register(Recorder(secrets, asked.files), "handfast-recorder")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Collector(config.getoption(REPORT)), "handfast-collector")
+
+
+def _require_boards(asked: Settings) -> None:
+    """End the run at once where what was asked for is not there."""
+    from handfast.errors import UsageError
+    from handfast.lab.pytest_plugin.selection import candidates
+
+    try:
+        candidates(asked.board, asked.bench)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test as often as ``--handfast-repeat`` says."""
+    times = metafunc.config.stash[_SETTINGS].repeat
+    if times > 1:
+        name = "_handfast_repetition"
+        metafunc.fixturenames.append(name)
+        ids = [f"repeat{number}" for number in range(1, times + 1)]
+        metafunc.parametrize(name, range(times), ids=ids, indirect=True)
+
+
+@pytest.fixture
+def _handfast_repetition(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
 
 
 @pytest.fixture(scope="session")
 def _handfast_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
-    from handfast.errors import UsageError
     from handfast.lab.pytest_plugin.lab import Lab
 
     # Not pytest's own folder: the gateway's socket has a path of at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="handfast-"))
     lab = Lab(pytestconfig.stash[_SETTINGS], folder, pytestconfig.stash[_SECRETS])
-    try:
-        lab.pool  # noqa: B018 - what was asked for is there, or the run ends here
-    except UsageError as error:
-        shutil.rmtree(folder)
-        raise pytest.UsageError(str(error)) from error
     try:
         yield lab
     finally:
@@ -73,7 +109,7 @@ def _leased(request: pytest.FixtureRequest, lab: Lab, number: int) -> Iterator[l
         leased = lab.pool.lease(sorted(wanted), number)
     except NoSuchBoard as error:
         pytest.skip(str(error))
-    used = request.node.stash.setdefault(_BOARDS, [])
+    used = request.node.stash.setdefault(BOARDS, [])
     used += leased
     try:
         yield leased

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from handfast.admin_client import AdminClient
 from handfast.lab.gateway_process import GatewayProcess
 from handfast.lab.pytest_plugin.device import Device
+from handfast.lab.pytest_plugin.settings import WIFI_PASSWORD
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.secret import Secrets
     from handfast.state import StateDir
 
 _POLL_S = 0.05
-_WIFI = ("HANDFAST_WIFI_SSID", "HANDFAST_WIFI_PASSWORD")
 _numbers = itertools.count(1)
 
 
@@ -91,9 +91,8 @@ class Gateway:
     @property
     def networks(self) -> dict[str, str] | None:
         """The Wi-Fi network that boards with a radio join, from the environment."""
-        ssid, password = (os.environ.get(name, "") for name in _WIFI)
-        self._secrets.add(password)
-        return {ssid: password} if ssid else None
+        ssid = os.environ.get("HANDFAST_WIFI_SSID")
+        return {ssid: os.environ.get(WIFI_PASSWORD, "")} if ssid else None
 
     def fresh_name(self, board: str) -> str:
         """Return a device id that no other test uses."""

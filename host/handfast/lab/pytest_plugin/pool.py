@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handfast.errors import BoardProblem, HandfastError
-from handfast.lab.pytest_plugin.board import Board
+from handfast.lab.pytest_plugin.board import QUARANTINED, Board
 from handfast.lab.pytest_plugin.leases import Lease, take
 from handfast.lab.pytest_plugin.power import Bench, SimulatedBench, WiredBench
 from handfast.lab.pytest_plugin.recovery import recover
@@ -174,7 +174,7 @@ class Pool:
         slot.busy = False
         slot.dead = ", ".join(tried)
         if slot.board is not None:
-            slot.board.notes.append("it is in quarantine until this run ends")
+            slot.board.notes.append(QUARANTINED)
             slot.board.rest()
 
     def _dead_ones(self) -> str:

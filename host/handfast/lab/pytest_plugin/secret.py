@@ -28,9 +28,16 @@ class Secrets:
             self._known |= {secret, repr(secret)[1:-1]}
 
     def redact(self, text: str) -> str:
-        """Return the text without secrets: known ones, private keys, credentials, passwords."""
+        """Return the text without secrets: known ones, private keys, credentials, passwords.
+
+        It has as many lines as before.
+        """
         for secret in sorted(self._known, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN)
-        text = _PRIVATE_KEY.sub(HIDDEN, text)
+            text = text.replace(secret, _hidden(secret))
+        text = _PRIVATE_KEY.sub(lambda found: _hidden(found[0]), text)
         text = _CREDENTIALS.sub(rf"\g<1>{HIDDEN}", text)
         return _NAMED.sub(rf"\g<1>{HIDDEN}", text)
+
+
+def _hidden(secret: str) -> str:
+    return "\n".join([HIDDEN] * (secret.count("\n") + 1))

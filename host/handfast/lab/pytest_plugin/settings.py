@@ -13,12 +13,14 @@ MARKERS = (
     "boards(n): how many boards the fixture `boards` gives",
     "gateway(**options): a gateway of the test's own, started with these GatewayOptions",
 )
+DEFAULT_BOARD = "sim"
 BOARD = "handfast_board"
 PARALLEL = "handfast_parallel"
 REPEAT = "handfast_repeat"
 REPORT = "handfast_report"
 HOST = "handfast_host"
 BENCH = "handfast_bench"
+WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
 _FLASH = "handfast_flash"
 _FILES = "handfast_files"
 _DEFAULT_FILES = "device"
@@ -52,7 +54,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--handfast-board",
         dest=BOARD,
-        default="sim",
+        default=DEFAULT_BOARD,
         metavar="WHICH",
         help="sim (default), auto (hardware where there is some), emulated, hardware, a board's "
         "name, or a serial port's path or URL",
