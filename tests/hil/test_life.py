@@ -11,6 +11,7 @@ from handfast.boards.serial_port import NoAnswer
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.board import Board
+    from handfast.lab.pytest_plugin.boards import Boards
     from handfast.lab.pytest_plugin.clock import BoardClock
     from handfast.lab.pytest_plugin.gateway import Gateway
     from handfast.lab.pytest_plugin.lab import Pki
@@ -76,6 +77,8 @@ def test_it_reports_after_a_power_loss(board: Board, gateway: Gateway, at: int |
             timeout_s=60,
         )
     assert gateway.wait_for_telemetry(device, REPORTED_S)
+    if at in (0, 3):
+        assert board.notes == [f"the power failed in flash operation {at} (at={at})"]
 
 
 def test_it_waits_for_a_network_and_goes_on(
@@ -112,8 +115,8 @@ def test_a_revoked_board_reports_no_more(board: Board, gateway: Gateway) -> None
 
 
 @pytest.mark.boards(2)
-def test_two_boards_are_two_devices(boards: list[Board], gateway: Gateway) -> None:
-    devices = [board.provision(gateway) for board in boards]
+def test_two_boards_are_two_devices(boards: Boards, gateway: Gateway) -> None:
+    devices = boards.provision(gateway)
     assert all(gateway.wait_for_telemetry(device, REPORTED_S) for device in devices)
     serials = {board.exec("import machine\nprint(machine.unique_id())") for board in boards}
     assert len(serials) == len({device.device_id for device in devices}) == 2

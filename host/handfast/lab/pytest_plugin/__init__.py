@@ -30,6 +30,7 @@ from handfast.lab.pytest_plugin.settings import (
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.board import Board
+    from handfast.lab.pytest_plugin.boards import Boards
     from handfast.lab.pytest_plugin.clock import BoardClock
     from handfast.lab.pytest_plugin.gateway import Gateway
     from handfast.lab.pytest_plugin.lab import Lab, Pki
@@ -105,11 +106,13 @@ def _leased(request: pytest.FixtureRequest, lab: Lab, number: int) -> Iterator[l
 
     markers = request.node.iter_markers("board")
     wanted = {name for marker in markers for name in marker.kwargs.get("capabilities", ())}
+    used = request.node.stash.setdefault(BOARDS, [])
     try:
         leased = lab.pool.lease(sorted(wanted), number)
     except NoSuchBoard as error:
         pytest.skip(str(error))
-    used = request.node.stash.setdefault(BOARDS, [])
+    finally:
+        used += lab.pool.last_buried()
     used += leased
     try:
         yield leased
@@ -126,11 +129,13 @@ def board(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[Board]
 
 
 @pytest.fixture
-def boards(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[list[Board]]:
+def boards(request: pytest.FixtureRequest, _handfast_lab: Lab) -> Iterator[Boards]:
     """As many boards as ``@pytest.mark.boards(n)`` says."""
+    from handfast.lab.pytest_plugin.boards import Boards
+
     marker = request.node.get_closest_marker("boards")
     with _leased(request, _handfast_lab, marker.args[0] if marker else 1) as leased:
-        yield leased
+        yield Boards(leased, _handfast_lab.settings.parallel)
 
 
 @pytest.fixture

@@ -27,8 +27,6 @@ _POLL_S = 0.05
 _ANY = 24
 _REPORT_EVERY_S = 1
 
-QUARANTINED = "it is in quarantine until this run ends"
-
 Answer = TypeVar("Answer")
 At = int | Literal["any"]
 State = Literal["unknown", "repl", "application"]

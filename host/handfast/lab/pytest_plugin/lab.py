@@ -69,7 +69,13 @@ class Lab:
     def pool(self) -> Pool:
         """The boards."""
         boards = candidates(self.settings.board, self.settings.bench)
-        pool = Pool(boards, lease_folder(), self._folder / "boards", self.settings.files)
+        pool = Pool(
+            boards,
+            lease_folder(),
+            self._folder / "boards",
+            self.settings.files,
+            self.settings.parallel,
+        )
         self._stack.callback(pool.close)
         return pool
 

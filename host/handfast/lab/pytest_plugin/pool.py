@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handfast.errors import BoardProblem, HandfastError
-from handfast.lab.pytest_plugin.board import QUARANTINED, Board
+from handfast.lab.parallel import in_parallel
+from handfast.lab.pytest_plugin.board import Board
 from handfast.lab.pytest_plugin.leases import Lease, take
 from handfast.lab.pytest_plugin.power import Bench, SimulatedBench, WiredBench
 from handfast.lab.pytest_plugin.recovery import recover
 from handfast.lab.pytest_plugin.selection import Candidate, fitting, why_none
 
+_QUARANTINED = "it is in quarantine until this run ends"
 _PATIENCE_S = 600.0  # for boards that others use
 _RETRY_S = (0.05, 0.3)
 _MOST_SIMULATED = 1000
@@ -48,16 +50,24 @@ class Pool:
         leases: the folder of the locks.
         folder: where simulated boards keep their flash.
         files: the project's own files for the board.
+        at_once: how many boards are made ready at once.
     """
 
     def __init__(
-        self, boards: Sequence[Candidate], leases: Path, folder: Path, files: Path | None
+        self,
+        boards: Sequence[Candidate],
+        leases: Path,
+        folder: Path,
+        files: Path | None,
+        at_once: int,
     ) -> None:
         self._boards = boards
         self._leases = leases
         self._folder = folder
         self._files = files
+        self._at_once = at_once
         self._slots: list[_Slot] = []
+        self._buried: list[Board] = []
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -77,8 +87,8 @@ class Pool:
         give_up = time.monotonic() + _PATIENCE_S
         while True:
             taken = self._try(able, number)
-            if len(taken) == number:
-                return [self._prepared(slot) for slot in taken]
+            if len(taken) == number and self._prepare(taken):
+                return [slot.board for slot in taken if slot.board is not None]
             for slot in taken:
                 self._let_go(slot)
             alive = [slot for slot in able if slot.profile or slot.name not in self.quarantined]
@@ -110,7 +120,21 @@ class Pool:
             if slot.lease is not None:
                 slot.lease.release()
 
-    def _prepared(self, slot: _Slot) -> Board:
+    def last_buried(self) -> list[Board]:
+        """Return the boards that went into quarantine before a test had them, each once."""
+        buried, self._buried = self._buried, []
+        return buried
+
+    def _prepare(self, slots: Sequence[_Slot]) -> bool:
+        """Make the boards ready; False if one of them is dead."""
+        try:
+            return all(in_parallel(self._is_ready, slots, at_once=self._at_once))
+        except BaseException:
+            for slot in slots:
+                self._let_go(slot)
+            raise
+
+    def _is_ready(self, slot: _Slot) -> bool:
         if slot.board is None:
             slot.board = Board(
                 slot.name, slot.candidate.capabilities, self._bench(slot), self._files
@@ -118,14 +142,15 @@ class Pool:
         board = slot.board
         if slot.candidate.profile:
             board.begin()  # on a blank chip
-            return board
+            return True
         alive, tried = recover(board)
+        if alive:
+            board.begin()
+        board.notes += tried
         if not alive:
             self._quarantine(slot, tried)
-            raise BoardProblem(f"{slot.name} is in quarantine: {slot.dead}")
-        board.begin()
-        board.notes += tried
-        return board
+            self._buried.append(board)
+        return alive
 
     def _bench(self, slot: _Slot) -> Bench:
         chosen = slot.candidate
@@ -166,7 +191,7 @@ class Pool:
 
     def _let_go(self, slot: _Slot) -> None:
         slot.busy = False
-        if not slot.candidate.profile and slot.lease is not None:
+        if not (slot.candidate.profile or slot.dead) and slot.lease is not None:
             slot.lease.release()
             slot.lease = None
 
@@ -174,7 +199,7 @@ class Pool:
         slot.busy = False
         slot.dead = ", ".join(tried)
         if slot.board is not None:
-            slot.board.notes.append(QUARANTINED)
+            slot.board.notes.append(_QUARANTINED)
             slot.board.rest()
 
     def _dead_ones(self) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from handfast.errors import BoardProblem
 
+NO_ANSWER = "it does not answer"
 _ANSWER_S = 5.0
 
 
@@ -27,7 +28,7 @@ def recover(board: Recoverable, *, answer_s: float = _ANSWER_S) -> tuple[bool, l
     """Bring the board to a prompt; returns whether it has one, and what was tried."""
     if board.answers(answer_s):
         return True, []
-    tried = ["it does not answer"]
+    tried = [NO_ANSWER]
     remedies: tuple[tuple[str, Callable[[], None]], ...] = (
         ("reset", board.reset),
         ("power cycle", board.power_cycle),

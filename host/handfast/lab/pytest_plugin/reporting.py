@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ class Collector:
             result.detail = _why(report)
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Say which tests flake and which boards are in quarantine; write the page."""
+        """Say which tests flake and which boards did not answer; write the page."""
         from handfast.lab.pytest_plugin.results import flakes
 
         results = list(self._results.values())
@@ -110,10 +110,10 @@ class Collector:
                 terminalreporter.line(flake.line())
             if not found:
                 terminalreporter.line("none: each test came to the same end every time")
-        if dead := _quarantined(results):
-            terminalreporter.section("boards in quarantine", red=True)
-            for board, notes in dead.items():
-                terminalreporter.line(f"{board}: {notes}")
+        if troubled := list(_troubled(results)):
+            terminalreporter.section("boards that did not answer", red=True)
+            for line in troubled:
+                terminalreporter.line(line)
         if self._page is not None:
             from handfast.files import write_atomically
             from handfast.lab.pytest_plugin.page import page
@@ -123,16 +123,14 @@ class Collector:
             terminalreporter.line(f"report of the boards: {self._page}")
 
 
-def _quarantined(results: Sequence[Result]) -> dict[str, str]:
-    from handfast.lab.pytest_plugin.board import QUARANTINED
+def _troubled(results: Sequence[Result]) -> Iterator[str]:
+    """Say of each board that did not answer when that was, and what was tried."""
+    from handfast.lab.pytest_plugin.recovery import NO_ANSWER
 
-    return {
-        board: ", ".join(notes)
-        for result in results
-        if result.record
-        for board, notes in result.record["notes"].items()
-        if QUARANTINED in notes
-    }
+    for result in results:
+        for board, notes in (result.record["notes"] if result.record else {}).items():
+            if NO_ANSWER in notes:
+                yield f"{board} ({result.nodeid}): {'; '.join(notes)}"
 
 
 def _why(report: pytest.TestReport) -> str:
