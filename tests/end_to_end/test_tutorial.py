@@ -17,8 +17,6 @@ TUTORIAL = (ROOT / "docs/tutorial/hardware-in-the-loop.md").read_text()
 _BLOCK = re.compile(
     r"(?:^`(?P<file>[\w/.]+)`\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-    r"(?:^`(?P<file>[\w/.]+)`\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S
-)
 
 
 def blocks() -> list[tuple[str | None, str, str]]:
