@@ -57,7 +57,7 @@ def test_what_is_not_there_is_said(choice: str, said: str, tmp_path: Path) -> No
 
 def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
     left, right = read_bench(bench)
-    assert left.capabilities == {"power_cycle", "clock", "power_cut"}  # of its definition, too
+    assert left.capabilities == {"power_cycle"}  # the rest of its definition is the simulator's
     assert right.capabilities == {"real_radio", "reset"}
     assert fitting([left, right], ["reset"]) == [right]
     assert fitting([left, right], []) == [left, right]
@@ -75,6 +75,7 @@ def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
         ("[board.x]", "url is missing"),
         ("[board.x]\nurl = 'a'\npower = 'b'", "not known"),
         ("[board.x]\nurl = 'a'\nreset = 'relay'", "reset must be a list of texts"),
+        ("[board.x]\nurl = 'a'\ncapabilities = ['power_cut']", "only a simulated board has"),
         ("[board.x]\nurl = 'a'\nboard = 'esp9000'", "there is no board"),
     ],
 )

@@ -13,6 +13,7 @@ from handfast.errors import UsageError
 _FIRST = "sim-pico-w"  # of the simulated boards: the one with the least room
 _KEYS = {"url", "board", "capabilities", "reset", "power_off", "power_on"}
 _SIMULATED = frozenset({"reset", "power_cycle"})
+_SIMULATED_ONLY = frozenset({"power_cut", "clock"})  # no command can count flash operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,9 @@ def _wired(file: Path, name: str, table: Any) -> Candidate:
     if not isinstance(url := table.get("url"), str) or not url:
         raise UsageError(f"{where} url is missing: the serial port's path or URL")
     lists = {key: _texts(where, key, table.get(key, [])) for key in _KEYS - {"url", "board"}}
-    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))}
+    if claimed := _SIMULATED_ONLY & set(lists["capabilities"]):
+        raise UsageError(f"{where} only a simulated board has {', '.join(sorted(claimed))}")
+    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))} - _SIMULATED_ONLY
     if lists["reset"]:
         capabilities.add("reset")
     if lists["power_off"] and lists["power_on"]:
