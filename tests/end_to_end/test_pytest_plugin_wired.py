@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from plugin_support import Project
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem
 from handfast.lab.pytest_plugin.leases import lease_folder, take
+from handfast.lab.pytest_plugin.pool import Pool
+from handfast.lab.pytest_plugin.selection import Candidate
 
 
 class Desk:
@@ -160,3 +162,21 @@ def test_a_board_that_somebody_else_uses_is_waited_for(tmp_path: Path, desk: Des
     timer.join()
     assert outcome.status == 0, outcome.text
     assert take(lease_folder(), desk.board.serial_url) is not None  # given back
+
+
+def test_no_more_boards_are_leased_than_are_wanted_and_those_for_one_test(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        urls = []
+        for name in ("one", "two"):
+            board = stack.enter_context(SimulatedBoard("sim-pico-w", directory=tmp_path / name))
+            board.power_on()
+            urls.append(board.serial_url)
+        wired = [Candidate(url, frozenset(), url=url) for url in urls]
+        pool = Pool(wired, tmp_path, tmp_path / "boards", None, 2)
+        stack.callback(pool.close)
+        (leased,) = pool.lease([])
+        free = [url for url in urls if (lease := take(tmp_path, url)) and lease.release() is None]
+        assert [*free, leased.serial_url] == urls[::-1]
+        pool.give_back(leased)
+        assert len(pool.lease([], 2)) == 2
+        assert not any(take(tmp_path, url) for url in urls)

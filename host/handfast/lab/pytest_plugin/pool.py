@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from handfast.errors import BoardProblem, HandfastError
@@ -161,13 +162,10 @@ class Pool:
         )
 
     def _try(self, able: Sequence[Candidate], number: int) -> list[_Slot]:
-        taken: list[_Slot] = []
-        for candidate in able:
-            for slot in self._free(candidate):
-                if len(taken) == number:
-                    return taken
-                slot.busy = True
-                taken.append(slot)
+        # No further than the last that is wanted: the next would be leased for nothing.
+        taken = list(islice((slot for one in able for slot in self._free(one)), number))
+        for slot in taken:
+            slot.busy = True
         return taken
 
     def _free(self, candidate: Candidate) -> Iterator[_Slot]:
