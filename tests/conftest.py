@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# By the name that its entry point has, so that an installed one is not registered a second time.
+pytest_plugins = ["handfast.lab.pytest_plugin"]
+
 _ALLOWED = Path(__file__).parent / "allowed_skips.txt"
 
 # No time in a test: on a busy machine an example may take as long as it likes. Everything else is

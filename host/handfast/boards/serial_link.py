@@ -105,6 +105,10 @@ class SerialLink:
     ) -> None:
         self.close()
 
+    def abandon(self) -> None:
+        """End what another thread waits for, with NoAnswer: it is known that no answer comes."""
+        self._port.expect_within(0)
+
     # The raw REPL
 
     def interrupt(self, *, timeout_s: float = 10.0) -> None:

@@ -21,6 +21,7 @@ from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 
 _POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
 _WRITE_TIMEOUT_S = 10.0
+_RECHECK_S = 0.1  # how soon a wait notices that another thread moved its deadline
 _READ_BYTES = 65536
 _HELD = (errno.EBUSY, errno.EAGAIN)
 _HELD_S = 1.0
@@ -155,7 +156,7 @@ class SerialPort:
         return taken
 
     def _fill(self, wanted: str) -> None:
-        arrived = self._receive(self.remaining_s)
+        arrived = self._receive(min(self.remaining_s, _RECHECK_S))
         if not arrived and not self.remaining_s:
             seen = bytes(self._buffer[-60:])
             raise NoAnswer(f"waited for {wanted} from the board at {self.url}, last seen {seen!r}")

@@ -24,6 +24,7 @@ _POLL_S = 0.02
 class GatewayOptions:
     """What a gateway is started with; ports are ephemeral unless given, ``admin_port`` is off."""
 
+    host: str = "127.0.0.1"
     device_lifetime_s: int = 86_400
     overlap_s: int = 300
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
@@ -34,7 +35,7 @@ class GatewayOptions:
 
 
 class GatewayProcess:
-    """Runs ``handfast gateway serve`` on loopback and stops it at the end of a ``with`` block.
+    """Runs ``handfast gateway serve`` and stops it at the end of a ``with`` block.
 
     It ends with this process too, however that ends: it holds one end of a pipe, we the other.
 
@@ -110,7 +111,7 @@ class GatewayProcess:
     def _command(self) -> list[str]:
         options = self._options
         command = [sys.executable, "-m", "handfast", "gateway", "serve"]
-        command += ["--dir", str(self._state.root), "--host", "127.0.0.1"]
+        command += ["--dir", str(self._state.root), "--host", self._options.host]
         for name in options.names:
             command += ["--name", name]
         command += ["--api-port", str(options.api_port), "--enrol-port", str(options.enrol_port)]

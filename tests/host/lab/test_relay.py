@@ -5,12 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handfast.lab.relay import Relay
+from handfast.lab.tls_records import RecordCutter
 
 TIMEOUT_S = 20.0
 
@@ -160,3 +164,98 @@ def test_its_end_resets_what_is_open_and_leaves_no_thread(listener: socket.socke
     relay.close()
     with pytest.raises(RuntimeError, match="has been closed"):
         relay.mend()
+
+
+def test_what_is_late_arrives_whole_and_in_order(relay: Relay, listener: socket.socket) -> None:
+    near, far = through(relay, listener)
+    relay.shape(latency_s=0.3)
+    sent = secrets.token_bytes(100_000)
+    began = time.monotonic()
+    threading.Thread(target=lambda: (near.sendall(sent), near.shutdown(socket.SHUT_WR))).start()
+    with closing(near), closing(far):
+        assert read_all(far) == sent
+    assert time.monotonic() - began >= 0.3  # a lower bound holds on a busy machine too
+
+
+def test_a_limited_bandwidth_is_kept_to(relay: Relay, listener: socket.socket) -> None:
+    near, far = through(relay, listener)
+    relay.shape(bytes_per_s=20_000)
+    sent = secrets.token_bytes(10_000)
+    began = time.monotonic()
+    threading.Thread(target=lambda: (near.sendall(sent), near.shutdown(socket.SHUT_WR))).start()
+    with closing(near), closing(far):
+        assert read_all(far) == sent
+    assert time.monotonic() - began >= 0.4
+
+
+def test_a_lost_connection_is_silent_and_the_next_is_carried(
+    relay: Relay, listener: socket.socket
+) -> None:
+    near, far = through(relay, listener)
+    relay.lose()
+    near.sendall(b"lost")
+    far.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        far.recv(4)
+    near.settimeout(0.3)
+    with pytest.raises(TimeoutError):  # nor does the near end hear of it
+        near.recv(1)
+    for end in (near, far, *through(relay, listener)):
+        end.close()
+
+
+def test_a_black_hole_takes_connections_until_it_is_mended(
+    relay: Relay, listener: socket.socket
+) -> None:
+    relay.blackhole()
+    near = dial(relay)
+    near.sendall(b"hello")
+    near.settimeout(0.3)
+    with closing(near), pytest.raises(TimeoutError):
+        near.recv(1)
+    relay.mend()
+    for end in through(relay, listener):
+        end.close()
+    assert relay.connections == 2
+
+
+def test_a_reset_ends_what_is_open_and_nothing_else(relay: Relay, listener: socket.socket) -> None:
+    near, far = through(relay, listener)
+    relay.reset()
+    with closing(near), closing(far), pytest.raises(ConnectionResetError):
+        near.recv(1)
+    for end in through(relay, listener):
+        end.close()
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return bytes((kind, 3, 3)) + len(body).to_bytes(2, "big") + body
+
+
+def test_the_next_record_of_a_type_ends_in_its_middle(
+    relay: Relay, listener: socket.socket
+) -> None:
+    near, far = through(relay, listener)
+    relay.truncate_record(23)
+    handshake = record(22, b"h" * 300)
+    with closing(near), closing(far):
+        far.sendall(handshake + record(23, b"a" * 100) + record(23, b"b" * 100))
+        assert read_all(near) == handshake + record(23, b"a" * 100)[:55]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from((20, 22, 23)), st.binary(max_size=40)), max_size=6),
+    st.lists(st.integers(1, 20), max_size=20),
+)
+def test_records_pass_unchanged_in_whatever_pieces_they_come(
+    records: list[tuple[int, bytes]], pieces: list[int]
+) -> None:
+    stream = b"".join(record(kind, body) for kind, body in records)
+    cutter, rest, passed = RecordCutter(), stream, b""
+    for size in (*pieces, len(stream)):
+        chunk, rest = rest[:size], rest[size:]
+        out, cut = cutter.pass_on(chunk, 21)
+        assert not cut
+        passed += out
+    assert passed == stream

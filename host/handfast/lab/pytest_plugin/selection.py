@@ -1,0 +1,137 @@
+"""Which boards a run may use, and which of them can do what a test asks for."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handfast.errors import UsageError
+
+_FIRST = "sim-pico-w"  # of the simulated boards: the one with the least room
+_KEYS = {"url", "board", "capabilities", "reset", "power_off", "power_on"}
+_SIMULATED = frozenset({"reset", "power_cycle"})
+_SIMULATED_ONLY = frozenset({"power_cut", "clock"})  # no command can count flash operations
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A board that could be leased.
+
+    ``profile`` is that of a simulated one, of which there are as many as are asked for; a wired
+    one has a ``url`` and the commands that its bench has.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    profile: str = ""
+    url: str = ""
+    reset: tuple[str, ...] = ()
+    power_off: tuple[str, ...] = ()
+    power_on: tuple[str, ...] = ()
+
+
+def candidates(choice: str, bench: Path) -> list[Candidate]:
+    """Return the boards that ``--handfast-board`` allows, those to be preferred first.
+
+    Args:
+        choice: sim, auto, emulated, hardware, a name, or a serial port's path or URL.
+        bench: the file with the boards on the desk; none is on it if it is not there.
+
+    Raises:
+        UsageError: there is no such board, or the file is wrong.
+    """
+    desk = read_bench(bench)
+    simulated = _simulated()
+    if choice == "sim":
+        return simulated
+    if choice == "auto":
+        return desk or simulated
+    if choice == "hardware":
+        if not desk:
+            raise UsageError(f"no hardware: {bench} names no board, nor does --handfast-board")
+        return desk
+    if choice == "emulated":
+        raise UsageError("no board is emulated yet: choose sim, hardware, a name or a URL")
+    if "/" in choice:
+        return [Candidate(choice, frozenset(), url=choice)]
+    if named := [candidate for candidate in desk + simulated if candidate.name == choice]:
+        return named[:1]
+    known = ", ".join(candidate.name for candidate in desk + simulated)
+    raise UsageError(f"there is no board {choice!r} to test on; known: {known}")
+
+
+def fitting(boards: Iterable[Candidate], wanted: Iterable[str]) -> list[Candidate]:
+    """Return the boards that can do all that is wanted."""
+    return [board for board in boards if board.capabilities >= set(wanted)]
+
+
+def why_none(boards: Sequence[Candidate], wanted: Iterable[str]) -> str:
+    """Say what no board has, as the reason of a skip."""
+    have = "; ".join(
+        f"{board.name} has {', '.join(sorted(board.capabilities)) or 'none'}" for board in boards
+    )
+    return f"no board has the capabilities {', '.join(sorted(wanted))} ({have})"
+
+
+def read_bench(file: Path) -> list[Candidate]:
+    """Read the boards on the desk: a table ``[board.<name>]`` each, at least with ``url``.
+
+    Raises:
+        UsageError: the file cannot be read, or a key is unknown or of the wrong kind.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from error
+    tables = values.get("board", {})
+    if set(values) - {"board"} or not isinstance(tables, dict):
+        raise UsageError(f"{file}: must hold tables [board.<name>] and nothing else")
+    return [_wired(file, name, table) for name, table in tables.items()]
+
+
+def _wired(file: Path, name: str, table: Any) -> Candidate:
+    where = f"{file}: [board.{name}]"
+    if not isinstance(table, dict) or set(table) - _KEYS:
+        raise UsageError(f"{where} has a key that is not known (known: {', '.join(sorted(_KEYS))})")
+    if not isinstance(url := table.get("url"), str) or not url:
+        raise UsageError(f"{where} url is missing: the serial port's path or URL")
+    lists = {key: _texts(where, key, table.get(key, [])) for key in _KEYS - {"url", "board"}}
+    if claimed := _SIMULATED_ONLY & set(lists["capabilities"]):
+        raise UsageError(f"{where} only a simulated board has {', '.join(sorted(claimed))}")
+    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))} - _SIMULATED_ONLY
+    if lists["reset"]:
+        capabilities.add("reset")
+    if lists["power_off"] and lists["power_on"]:
+        capabilities.add("power_cycle")
+    return Candidate(
+        name,
+        frozenset(capabilities),
+        url=url,
+        reset=lists["reset"],
+        power_off=lists["power_off"],
+        power_on=lists["power_on"],
+    )
+
+
+def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{where} {key} must be a list of texts, not {value!r}")
+    return tuple(value)
+
+
+def _of_definition(name: object) -> frozenset[str]:
+    from handfast.boards.definition import load_board
+
+    return load_board(str(name)).capabilities if name is not None else frozenset()
+
+
+def _simulated() -> list[Candidate]:
+    from handfast.boards.definition import list_boards, load_board
+
+    names = sorted(list_boards(kind="simulated"), key=lambda name: name != _FIRST)
+    return [Candidate(n, load_board(n).capabilities | _SIMULATED, profile=n) for n in names]

@@ -1,0 +1,182 @@
+"""Boards on a desk: a serial line, and the user's own commands for reset and power."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from plugin_support import Project
+
+from handfast.boards.simulator import SimulatedBoard
+from handfast.errors import BoardProblem
+from handfast.lab.pytest_plugin.leases import lease_folder, take
+from handfast.lab.pytest_plugin.pool import Pool
+from handfast.lab.pytest_plugin.selection import Candidate
+
+
+class Desk:
+    """A board whose power and reset hang on a named pipe, as on a relay."""
+
+    def __init__(self, folder: Path) -> None:
+        self.board = SimulatedBoard("sim-pico-w", directory=folder / "board")
+        self.heard: list[str] = []
+        self._pipe = folder / "relay"
+        os.mkfifo(self._pipe)
+        self._thread = threading.Thread(target=self._obey, daemon=True)
+
+    def __enter__(self) -> Desk:
+        self.board.power_on()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.write_text("end\n")
+        self._thread.join()
+        self.board.close()
+
+    def command(self, word: str) -> list[str]:
+        return ["sh", "-c", f"echo {word} > {self._pipe}"]
+
+    def _obey(self) -> None:
+        does = {
+            "reset": self.board.reset,
+            "off": self.board.power_off,
+            "on": self.board.power_on,
+        }
+        while True:
+            for word in self._pipe.read_text().split():
+                if word == "end":
+                    return
+                self.heard.append(word)
+                with suppress(BoardProblem):
+                    does[word]()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Desk(tmp_path) as desk:
+        yield desk
+
+
+def entry(name: str, url: str, **commands: list[str]) -> str:
+    lines = [f"[board.{name}]", f"url = {json.dumps(url)}"]
+    lines += [f"{key} = {json.dumps(command)}" for key, command in commands.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_board_at_a_serial_port_is_tested_like_any_other(tmp_path: Path, desk: Desk) -> None:
+    project = Project(tmp_path)
+    project.write(
+        "test_life.py",
+        """
+import os
+
+def test_reports(board, gateway):
+    device = board.provision(gateway)
+    assert gateway.wait_for_telemetry(device, timeout_s=60)
+    board.exec("open('/left', 'w').write('x')")
+
+def test_begins_tidily(board):
+    assert board.call("os.listdir", "/") == ["lib"]
+    assert "mtls" in board.call("os.listdir", "/lib")
+
+def test_cannot_be_power_cut(board):
+    assert board.capabilities == set()
+    with board.power_cut():
+        pass
+""",
+    )
+    outcome = project.run("--handfast-board", desk.board.serial_url)
+    assert (outcome.counted("passed"), outcome.counted("failed")) == (2, 1), outcome.text
+    assert "cannot have its power cut at a flash operation" in outcome.text
+
+
+def test_a_dead_board_on_the_desk_is_left_out_and_a_hanging_one_is_brought_back(
+    tmp_path: Path, desk: Desk
+) -> None:
+    master, client = os.openpty()  # somebody plugged it in, and nothing runs on it
+    project = Project(tmp_path)
+    project.write(
+        "handfast-bench.toml",
+        entry("dead", os.ttyname(client))
+        + entry(
+            "alive",
+            desk.board.serial_url,
+            reset=desk.command("reset"),
+            power_off=desk.command("off"),
+            power_on=desk.command("on"),
+        ),
+    )
+    project.write(
+        "test_desk.py",
+        """
+import os, signal, pytest
+
+def test_works(board):
+    board.exec("print(1)")
+    assert board.name == "alive"
+
+@pytest.mark.board(capabilities=["power_cycle", "reset"])
+def test_hangs(board):
+    os.kill(int(os.environ["BOARD_PID"]), signal.SIGSTOP)
+    board.exec("print(1)", timeout_s=0.5)
+
+def test_works_again(board):
+    board.exec("print(1)")
+
+@pytest.mark.boards(2)
+def test_wants_two(boards):
+    pass
+""",
+    )
+    outcome = project.run(
+        "--handfast-board", "hardware", "-rA", env={"BOARD_PID": str(desk.board.pid)}
+    )
+    os.close(master)
+    os.close(client)
+    text = outcome.text
+    assert (outcome.counted("passed"), outcome.counted("failed")) == (2, 1), text
+    assert desk.heard == ["reset", "off", "on"]
+    assert "2 boards are wanted and 1 are left; dead is in quarantine" in text
+    said = text.partition("boards that did not answer")[2]
+    assert (
+        "dead (test_desk.py::test_works): it does not answer; reset failed: the bench has" in said
+    )
+    assert "it is in quarantine until this run ends" in said
+    assert "alive (test_desk.py::test_hangs): it does not answer; reset: no answer; power" in said
+
+
+def test_a_board_that_somebody_else_uses_is_waited_for(tmp_path: Path, desk: Desk) -> None:
+    project = Project(tmp_path)
+    project.write("test_it.py", "def test_it(board):\n    board.exec('print(1)')\n")
+    held = take(lease_folder(), desk.board.serial_url)
+    assert held is not None
+    timer = threading.Timer(4, held.release)
+    timer.start()
+    outcome = project.run("--handfast-board", desk.board.serial_url)
+    timer.join()
+    assert outcome.status == 0, outcome.text
+    assert take(lease_folder(), desk.board.serial_url) is not None  # given back
+
+
+def test_no_more_boards_are_leased_than_are_wanted_and_those_for_one_test(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        urls = []
+        for name in ("one", "two"):
+            board = stack.enter_context(SimulatedBoard("sim-pico-w", directory=tmp_path / name))
+            board.power_on()
+            urls.append(board.serial_url)
+        wired = [Candidate(url, frozenset(), url=url) for url in urls]
+        pool = Pool(wired, tmp_path, tmp_path / "boards", None, 2)
+        stack.callback(pool.close)
+        (leased,) = pool.lease([])
+        free = [url for url in urls if (lease := take(tmp_path, url)) and lease.release() is None]
+        assert [*free, leased.serial_url] == urls[::-1]
+        pool.give_back(leased)
+        assert len(pool.lease([], 2)) == 2
+        assert not any(take(tmp_path, url) for url in urls)
