@@ -47,9 +47,12 @@ static long now_ms(void) {
 
 // ---- Interrupts ----
 
+// Runs on the main thread, and so between two of its steps, as an interrupt handler does. Whether
+// there is still a program to interrupt is asked here: it may have ended since the thread saw the
+// character, and the REPL, which waits for the next line, has no place to raise anything in.
 static void on_interrupt(int signal) {
     (void)signal;
-    if (atomic_exchange(&interrupt_wanted, false)) {
+    if (atomic_exchange(&interrupt_wanted, false) && atomic_load(&interrupt_char) >= 0) {
         mp_sched_keyboard_interrupt();
     }
 }

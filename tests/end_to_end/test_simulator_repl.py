@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,22 @@ def test_ctrl_c_can_be_caught_and_the_program_goes_on(pico: SimulatedBoard) -> N
         repl.read_until(b"ready\r\n")
         repl.port.write(b"\x03")
         assert repl.finish() == ("caught\r\non\r\n", "")
+
+
+def test_a_ctrl_c_that_comes_as_a_program_ends_does_not_end_the_board(tmp_path: Path) -> None:
+    """One that raises it in the REPL as a rule dies within a few thousand programs."""
+    chance = random.Random(86)  # noqa: S311
+    with SimulatedBoard(directory=tmp_path) as board:
+        board.power_on()
+        with Repl(board.serial_url) as repl:
+            for program in range(6000):
+                repl.port.write(b"for i in range(%d):pass\r\r\r" % chance.randrange(300))
+                time.sleep(chance.random() * 0.0012)
+                repl.port.write(b"\x03" * chance.randrange(1, 4))
+                time.sleep(0.0005)
+                repl.port.read(repl.port.in_waiting)
+                assert board.is_running, f"ended with program {program}"
+            assert repl.exec("print('there')") == "there"
 
 
 def test_data_of_every_byte_value_passes_both_ways(pico: SimulatedBoard) -> None:
