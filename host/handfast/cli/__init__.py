@@ -17,6 +17,7 @@ _GROUPS = {
     "token": "Create one-time enrolment tokens.",
     "sim": "Start and stop simulated boards.",
     "provision": "Give a board its library, trust anchor, identity and application.",
+    "enrol": "Get a certificate for a key that a board or program made itself.",
     "demo": "Show the whole life of a few boards, and check it.",
 }
 

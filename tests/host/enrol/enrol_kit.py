@@ -1,0 +1,67 @@
+"""What the enrolment tests share: the command line, keys, requests, and a use of what came out."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from handfast.lab.gateway_process import GatewayProcess
+from handfast.state import StateDir
+
+Handfast = Callable[..., "subprocess.CompletedProcess[str]"]
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def run_handfast(
+    *arguments: object, folder: Path, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own, for the gateway in a state folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "handfast", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"HANDFAST_DIR": str(folder)},
+    )
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def csr(key: Key, encoding: Encoding = Encoding.PEM) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, hashes.SHA256()).public_bytes(encoding)
+
+
+def ping(
+    state: StateDir, gateway: GatewayProcess, key: Key, leaf: x509.Certificate, folder: Path
+) -> Any:
+    """Call the API with the certificate, as its owner would."""
+    file = folder / "identity.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(secret + leaf.public_bytes(Encoding.PEM))
+    context = ssl.create_default_context(cafile=state.ca_certificate_pem("root"))
+    context.load_cert_chain(file)
+    with httpx.Client(verify=context, base_url=gateway.urls["api"], trust_env=False) as client:
+        answer = client.get("/v1/ping")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def known(gateway: GatewayProcess) -> set[str]:
+    return {device["device_id"] for device in gateway.admin.devices()}
