@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from handfast.admin_client import AdminClient
 from handfast.boards.registration import register
@@ -22,6 +23,7 @@ from handfast.pki.csr import ParsedCsr
 # It is used within the same command.
 _TOKEN_LIFETIME_S = 300
 _IN_USE = ("current", "superseded")
+_HONOURED = ("pending", *_IN_USE)
 
 
 def enrol(
@@ -45,7 +47,7 @@ def enrol(
 
     Raises:
         Unreachable: no gateway answers; nothing was changed.
-        UsageError: ``renew``, and there is no such device.
+        UsageError: ``renew``, and there is no such device; the gateway finds the request malformed.
         Refused: the device is suspended, revoked or other hardware; it has a certificate in use
             and this is no renewal; the key was certified before.
     """
@@ -53,7 +55,7 @@ def enrol(
     if renew:
         gateway.device(device_id)
     device = register(gateway, device_id, hardware_id)
-    if not renew and certificates_in_use(device):
+    if not renew and _certificates(device, _IN_USE):
         raise Refused(
             f"{device_id} has a certificate in use already: give it another one with --renew, or "
             "choose another --device-id"
@@ -73,14 +75,16 @@ def enrol(
         ) from error
 
 
-def certificates_in_use(device: Mapping[str, Any]) -> list[str]:
-    """Return the SHA-256 (hex) of what a device proves itself with now, from its record.
+def is_honoured(device: Mapping[str, Any], certificate: x509.Certificate) -> bool:
+    """Say whether the gateway takes the certificate, going by a device's record."""
+    return certificate.fingerprint(hashes.SHA256()).hex() in _certificates(device, _HONOURED)
 
-    One that was issued and never used at the API is not in use: it may be asked for again.
+
+def _certificates(device: Mapping[str, Any], states: Collection[str]) -> set[str]:
+    """Return the SHA-256 (hex) of the device's unexpired certificates in one of the states.
+
+    One that is pending was never used at the API: it is honoured, and may be asked for again.
     """
     now = time.time()
-    return [
-        row["sha256"]
-        for row in device["certificates"]
-        if row["state"] in _IN_USE and row["not_after"] > now
-    ]
+    rows = device["certificates"]
+    return {row["sha256"] for row in rows if row["state"] in states and row["not_after"] > now}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from handfast.boards.enrol import enrol
+from handfast.boards.mkr_enrol import MkrEnrolled, enrol_mkr
 from handfast.cli.device import client, common_options, when
+from handfast.cli.progress import progress_bars
 from handfast.errors import EnvironmentProblem, UsageError
 from handfast.files import write_atomically
 from handfast.pki.csr import MAX_CSR_BYTES, CsrError, ParsedCsr, read_csr
@@ -30,13 +33,22 @@ _STDIN = Path("-")
 @click.option(
     "--csr",
     "csr_file",
-    required=True,
     metavar="FILE|-",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="The certification request (PKCS#10), PEM or DER; - reads it from stdin.",
 )
-@click.option("--device-id", required=True, help="The device's name.")
-@click.option("--hardware-id", help="The hardware's own id, for the subject's serialNumber.")
+@click.option(
+    "--serial",
+    "port",
+    metavar="URL",
+    help="The port of an Arduino MKR that runs boards/arduino-mkr/handfast_enrol.",
+)
+@click.option(
+    "--device-id", help="The device's name; for --serial by default made from the hardware."
+)
+@click.option(
+    "--hardware-id", help="For --csr: the hardware's own id, for the subject's serialNumber."
+)
 @click.option("--renew", is_flag=True, help="Give a device that has a certificate another one.")
 @click.option(
     "--out",
@@ -52,8 +64,9 @@ _STDIN = Path("-")
 )
 @common_options
 def command(
-    csr_file: Path,
-    device_id: str,
+    csr_file: Path | None,
+    port: str | None,
+    device_id: str | None,
     hardware_id: str | None,
     renew: bool,
     out: Path | None,
@@ -66,26 +79,36 @@ def command(
     Registers the device, makes a one-time token and enrols by EST, all in one go. May be run
     again: until the certificate has been used, the same key gets the same one.
     """
-    validate_device_id(device_id)
-    if hardware_id is not None:
-        validate_hardware_id(hardware_id)
     _require_folder(out)
-    certificate = enrol(
-        _read(csr_file),
-        gateway=client(folder),
-        device_id=device_id,
-        hardware_id=hardware_id,
-        renew=renew,
-    )
-    if out is not None:
-        write_atomically(out, certificate.public_bytes(_FORMATS[form or _format_of(out)]))
-    if as_json:
-        described = describe(certificate) | {"out": None if out is None else str(out)}
-        click.echo(json.dumps({"device_id": device_id, "hardware_id": hardware_id} | described))
-    elif out is None:
-        click.echo(certificate.public_bytes(Encoding.PEM), nl=False)
+    gateway = client(folder)
+    if port is not None:
+        if csr_file is not None or hardware_id is not None:
+            raise UsageError("--serial gets request and hardware id from the board: give it alone")
+        with progress_bars(quiet=as_json) as tell:
+            done = enrol_mkr(port, gateway=gateway, device_id=device_id, renew=renew, progress=tell)
+        named, leaf, extra = done.device_id, done.certificate, _board(done)
+        hardware_id = done.board.chip
+    elif csr_file is not None and device_id is not None:
+        named, extra = validate_device_id(device_id), {}
+        if hardware_id is not None:
+            validate_hardware_id(hardware_id)
+        csr = _read(csr_file)
+        leaf = enrol(csr, gateway=gateway, device_id=named, hardware_id=hardware_id, renew=renew)
     else:
-        _print(device_id, certificate, out)
+        raise UsageError("give --csr FILE with --device-id, or --serial URL")
+    if out is not None:
+        write_atomically(out, leaf.public_bytes(_FORMATS[form or _format_of(out)]))
+    if as_json:
+        document = {"device_id": named, "hardware_id": hardware_id} | extra | describe(leaf)
+        click.echo(json.dumps(document | {"out": None if out is None else str(out)}))
+    elif out is None and csr_file is not None:
+        click.echo(describe(leaf)["certificate"], nl=False)
+    else:
+        _print(named, leaf, out, extra)
+
+
+def _board(done: MkrEnrolled) -> dict[str, Any]:
+    return {"board": done.board.board, "issued": done.issued, "tls": done.board.has_tls}
 
 
 def describe(certificate: x509.Certificate) -> dict[str, Any]:
@@ -128,11 +151,20 @@ def _format_of(out: Path) -> str:
     return "der" if out.suffix.lower() in _DER_SUFFIXES else "pem"
 
 
-def _print(device_id: str, certificate: x509.Certificate, out: Path) -> None:
-    described = describe(certificate)
+def _print(
+    device_id: str, leaf: x509.Certificate, out: Path | None, board: Mapping[str, Any]
+) -> None:
+    described = describe(leaf)
     table = Table(show_header=False, box=None)
     table.add_row("device", device_id)
-    table.add_row("certificate", str(out))
+    if board:
+        table.add_row("board", board["board"])
+        table.add_row("certificate", "stored in the chip" if board["issued"] else "kept")
+    if out is not None:
+        table.add_row("file", str(out))
     table.add_row("serial", described["serial"])
     table.add_row("good until", when(described["not_after"]))
     Console().print(table, highlight=False)
+    if board and not board["tls"]:
+        note = f"a {board['board']} has no TLS path: it cannot use the certificate by itself"
+        click.echo(f"note: {note}", err=True)

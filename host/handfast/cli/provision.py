@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from handfast.admin_client import AdminClient
 from handfast.boards.detached import find_detached
-from handfast.boards.provision import Progress as Tell
 from handfast.boards.provision import Provisioned, provision
+from handfast.cli.progress import progress_bars
 from handfast.errors import UsageError
 from handfast.pki.names import validate_device_id
 from handfast.state import StateDir
@@ -83,7 +80,7 @@ def command(
     if device_id is not None:
         validate_device_id(device_id)
     networks = None if ssid is None else {ssid: _wifi_password(ssid)}
-    with _progress(quiet=as_json) as tell:
+    with progress_bars(quiet=as_json) as tell:
         done = provision(
             serial_url(board),
             gateway=AdminClient(StateDir.choose(folder)),
@@ -119,29 +116,6 @@ def _wifi_password(ssid: str) -> str:
         raise UsageError(f"no password for {ssid}: set {_WIFI_PASSWORD}, or run this in a terminal")
     entered: str = click.prompt(f"Password of {ssid}", hide_input=True, err=True)
     return entered
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Tell]:
-    """Show each step with a bar on stderr, which leaves stdout to the result."""
-    console = Console(stderr=True, quiet=quiet)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
-        task = None
-        shown = ""
-
-        def tell(step: str, done: float) -> None:
-            nonlocal task, shown
-            if step != shown:
-                if task is not None:
-                    bars.update(task, completed=1)
-                task, shown = bars.add_task(step, total=1), step
-            if task is not None:
-                bars.update(task, completed=done)
-
-        yield tell
-        if task is not None:
-            bars.update(task, completed=1)
 
 
 def _print(done: Provisioned, *, started: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import ssl
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 from cryptography import x509
@@ -16,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from handfast import cli
 from handfast.lab.gateway_process import GatewayProcess
 from handfast.state import StateDir
 
@@ -26,17 +30,22 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 def run_handfast(
     *arguments: object, folder: Path, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a process of its own, for the gateway in a state folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "handfast", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"HANDFAST_DIR": str(folder)},
-    )
-    out, err = done.stdout.decode(), done.stderr.decode()
-    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+    """Run the command line within this process (a start of Python takes a second)."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, {"HANDFAST_DIR": str(folder)}),
+        mock.patch.object(sys, "argv", ["handfast", *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = None
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,20 @@ def test_the_certificate_for_a_request_opens_the_api(
     assert leaf.subject.rfc4514_string() == "2.5.4.5=AB12,CN=by-csr"
     assert stat.S_IMODE(out.stat().st_mode) == 0o644
     assert ping(state, gateway, key, leaf, tmp_path)["device_id"] == "by-csr"
+
+
+def test_a_process_reads_the_request_from_a_pipe(gateway: GatewayProcess, state: StateDir) -> None:
+    del gateway
+    key = new_key()
+    done = subprocess.run(
+        [sys.executable, "-m", "handfast", "enrol", "--csr", "-", "--device-id", "a-process"],
+        input=csr(key),
+        capture_output=True,
+        timeout=120,
+        check=True,
+        env=os.environ | {"HANDFAST_DIR": str(state.root)},
+    )
+    assert the_leaf(done.stdout.decode()).public_key() == key.public_key()
 
 
 def test_a_request_from_stdin_gives_pem_on_stdout_and_nothing_else(handfast: Handfast) -> None:
