@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -16,6 +17,7 @@ from ecc_chip_model import EccChipModel
 from enrol_kit import new_key
 from mkr_cable import Fault, MkrCable
 from mkr_model import MkrModel
+from sketch_model import SketchModel, build
 
 from handfast.boards import mkr, mkr_lines
 from handfast.boards.mkr import Mkr
@@ -35,12 +37,21 @@ class Board(Protocol):
     def power_cycle(self) -> None: ...
 
 
-@pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("sketch"))
+
+
+@pytest.fixture(params=["model", "sketch"])
+def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     monkeypatch.setattr(mkr, "_QUICK_S", 0.15)
     monkeypatch.setattr(mkr, "_CHIP_S", 0.5)
-    with MkrModel() as running:
-        yield running
+    if request.param == "model":
+        with MkrModel() as model:
+            yield model
+    else:
+        with SketchModel(request.getfixturevalue("program")) as sketch:
+            yield sketch
 
 
 def certify(key: ec.EllipticCurvePublicKey, *, padding: int = 0) -> bytes:
