@@ -183,8 +183,6 @@ const char *boardName() {
   return "mkrwan1300";
 #elif defined(ARDUINO_SAMD_MKRWAN1310)
   return "mkrwan1310";
-#elif defined(ARDUINO_SAMD_MKRFox1200)
-  return "mkrfox1200";
 #else
   return "arduino";
 #endif

@@ -23,8 +23,8 @@ _TRIES = 4
 _QUICK_S = 1.0
 _CHIP_S = 8.0  # a key, a hash and a signature, or 24 writes: about a second each
 _LONGEST_CSR = 1024
-# LoRaWAN and Sigfox carry no TLS.
-_WITHOUT_TLS = ("mkrwan1300", "mkrwan1310", "mkrfox1200")
+# LoRaWAN carries no TLS.
+_WITHOUT_TLS = ("mkrwan1300", "mkrwan1310")
 
 _REASONS = {
     "unlocked": "its secure element is not locked. Locking is for good and is not done from here: "
