@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -55,6 +56,20 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 def csr(key: Key, encoding: Encoding = Encoding.PEM) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(encoding)
+
+
+_CA_KEY = new_key()
+
+
+def certify(key: ec.EllipticCurvePublicKey, *, padding: int = 0) -> bytes:
+    """Return a certificate of about the size of the gateway's (DER)."""
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mkr" + "x" * padding)])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.public_key(key).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    return builder.sign(_CA_KEY, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def ping(

@@ -154,22 +154,15 @@ class MkrModel:
         return f"{len(self._csr)} {zlib.crc32(self._csr):08x}"
 
     def _on_read(self, what: str, offset: str) -> str:
-        content = (
-            {"csr": self._csr, "cert": self._certificate}[what]
-            if what
-            in (
-                "csr",
-                "cert",
-            )
-            else None
-        )
+        at = int(offset)
+        content = {"csr": self._csr, "cert": self._certificate}.get(what)
         if content is None:
             raise Refuse("unknown")
         if not content:
             raise Refuse(f"no-{what}")
-        if int(offset) >= len(content):
+        if at >= len(content):
             raise Refuse("range")
-        return f"{int(offset)} {content[int(offset) :][:_CHUNK].hex()}"
+        return f"{at} {content[at:][:_CHUNK].hex()}"
 
     def _on_write(self, offset: str, data: str) -> str:
         chunk, at = bytes.fromhex(data), int(offset)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from ecc_chip_model import EccChipModel
-from enrol_kit import new_key
+from enrol_kit import certify, new_key
 from mkr_cable import Fault, MkrCable
 from mkr_model import MkrModel
+from mkr_scenario import Board
 from sketch_model import SketchModel, build
 
 from handfast.boards import mkr, mkr_lines
@@ -24,17 +18,6 @@ from handfast.boards.mkr import Mkr
 from handfast.boards.serial_port import NoAnswer, Unplugged
 from handfast.errors import BoardProblem
 from handfast.pki.csr import read_csr
-
-CA_KEY = new_key()
-
-
-class Board(Protocol):
-    """The model of the sketch, or the sketch itself built for this machine."""
-
-    url: str
-    chip: EccChipModel
-
-    def power_cycle(self) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +35,6 @@ def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     else:
         with SketchModel(request.getfixturevalue("program")) as sketch:
             yield sketch
-
-
-def certify(key: ec.EllipticCurvePublicKey, *, padding: int = 0) -> bytes:
-    """Return a certificate of about the size of the gateway's (DER)."""
-    now = datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mkr" + "x" * padding)])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
-    builder = builder.public_key(key).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    return builder.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def enrolled(url: str, ca: dict[bytes, bytes]) -> bytes:
