@@ -15,7 +15,7 @@ from sketch_model import SketchModel, build
 
 from handfast.boards import mkr, mkr_lines
 from handfast.boards.mkr import Mkr
-from handfast.boards.serial_port import NoAnswer, Unplugged
+from handfast.boards.serial_port import NoAnswer, SerialPort, Unplugged
 from handfast.errors import BoardProblem
 from handfast.pki.csr import read_csr
 
@@ -176,6 +176,16 @@ def test_an_answer_that_comes_late_is_not_taken_for_another(board: Board) -> Non
         facts = client.hello()
         assert facts.chip == board.chip.serial
         assert read_csr(client.csr()).public_key
+
+
+def test_what_was_half_sent_before_costs_no_try(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mkr, "_TRIES", 1)
+    monkeypatch.setattr(mkr, "_QUICK_S", 5.0)
+    with SerialPort.open(board.url) as port:
+        port.write(b"HF1 00aa HEL")
+        assert Mkr(port).hello().chip == board.chip.serial
 
 
 def test_who_does_not_answer_is_given_up(board: Board) -> None:
