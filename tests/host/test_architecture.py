@@ -18,10 +18,11 @@ _SHARED = {"errors", "files", "resources", "state", "unix_socket", "wire", "hand
 _MAY_IMPORT = {
     "pki": _SHARED,
     "admin_client": _SHARED,
+    "est_client": _SHARED | {"pki"},
     "gateway.server": _SHARED,
     "gateway": _SHARED | {"pki", "gateway.server"},
-    "boards": _SHARED | {"pki", "admin_client"},
-    "lab": _SHARED | {"pki", "admin_client", "gateway", "boards"},
+    "boards": _SHARED | {"pki", "admin_client", "est_client"},
+    "lab": _SHARED | {"pki", "admin_client", "est_client", "gateway", "boards"},
     "cli": _SHARED | {"pki", "admin_client", "gateway", "boards", "lab"},
     "__main__": {"cli"},
     **dict.fromkeys(_SHARED, _SHARED),

@@ -27,6 +27,7 @@ from handfast.admin_client import AdminClient, AdminRefused
 from handfast.boards.device_files import PushResult
 from handfast.boards.device_library import DeviceLibrary, device_library
 from handfast.boards.identify import CONFIG_FILE, BoardFacts, identify, literal
+from handfast.boards.registration import register
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem, Refused, UsageError
 from handfast.pki.csr import parse_csr
@@ -141,7 +142,7 @@ def provision(
         _require_wifi(link, facts, networks)
         named = device_id or _name(facts)
         tell("register the device", 0)
-        registered = _register(gateway, named, facts.hardware_id)
+        registered = register(gateway, named, facts.hardware_id)
         if facts.config.get("device_id", named) != named:
             _forget_identity(link, _IDENTITY_FILES)
         kept = _networks(facts, networks, ethernet)
@@ -240,31 +241,6 @@ def _name(facts: BoardFacts) -> str:
             return validate_device_id(already)
     kind = re.sub(r"[^a-z0-9]+", "-", facts.build.lower()).strip("-") or "board"
     return validate_device_id(f"{kind[:48]}-{facts.hardware_id[-_HARDWARE_ID_TAIL:]}")
-
-
-def _register(gateway: AdminClient, device_id: str, hardware_id: str) -> dict[str, Any]:
-    """Add the device at the gateway, or find it there; returns its record."""
-    try:
-        gateway.add_device(device_id, hardware_id=hardware_id)
-    except AdminRefused as error:
-        if error.slug != "already-exists":
-            raise
-    device = gateway.device(device_id)
-    if device["state"] != "active":
-        remedy = (
-            f"resume it with `handfast device resume {device_id}`"
-            if device["state"] == "suspended"
-            else "give the board another name with --device-id"
-        )
-        raise Refused(f"{device_id} is {device['state']} at the gateway: {remedy}")
-    if device["hardware_id"] not in (None, hardware_id):
-        raise Refused(
-            f"{device_id} is another board (hardware id {device['hardware_id']}, this one is "
-            f"{hardware_id}): choose another --device-id, or revoke that device"
-        )
-    if device["hardware_id"] is None:
-        return gateway.bind_hardware(device_id, hardware_id)
-    return device
 
 
 # What is copied

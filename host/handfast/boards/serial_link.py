@@ -9,6 +9,8 @@ board that prints, hangs in a half-sent command, or is slow to stop.
 from __future__ import annotations
 
 import ast
+import codecs
+import io
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,9 +57,20 @@ class _Transport(SerialTransport):  # type: ignore[misc]  # mpremote has no type
         data_consumer: Callable[[bytes], None] | None = None,
         timeout_overall: float | None = None,
     ) -> bytes:
-        """Read up to ``ending``; only the port's deadline counts."""
-        del min_num_bytes, timeout, data_consumer, timeout_overall
-        return bytes(self.serial.read_until(ending))
+        """Read up to ``ending``; only the port's deadline counts.
+
+        A consumer gets what comes before it, as it comes; an ending is one byte there.
+        """
+        del min_num_bytes, timeout, timeout_overall
+        if data_consumer is None:
+            return bytes(self.serial.read_until(ending))
+        while True:
+            received = self.serial.read(max(1, self.serial.inWaiting()))
+            before, found, after = received.partition(ending)
+            data_consumer(before)
+            if found:
+                self.serial.unread(after)
+                return ending
 
 
 class SerialLink:
@@ -157,8 +170,15 @@ class SerialLink:
         self._port.read_until(_CTRL_D + _CTRL_D + b">")
         self._port.unread(b">")  # where mpremote starts from
 
-    def exec(self, code: str, timeout_s: float = 10.0) -> str:
+    def exec(
+        self, code: str, timeout_s: float = 10.0, *, show: Callable[[str], None] | None = None
+    ) -> str:
         """Run ``code`` on the board and return what it printed, with ``\\n`` as line end.
+
+        Args:
+            code: the program.
+            timeout_s: for all of it.
+            show: given what it prints as it comes; nothing is returned then.
 
         Raises:
             DeviceError: the code raised (a BoardProblem with the traceback).
@@ -171,7 +191,8 @@ class SerialLink:
         self._in_raw_repl = False  # until the answer is whole
         try:
             self._transport.exec_raw_no_follow(code)
-            printed, traceback = self._transport.follow(timeout=None)
+            consumer = None if show is None else _TextStream(show)
+            printed, traceback = self._transport.follow(timeout=None, data_consumer=consumer)
         except NoAnswer as error:
             raise NoAnswer(
                 f"the board at {self.url} did not finish a command within {timeout_s:g} s: "
@@ -319,6 +340,20 @@ class SerialLink:
     def _require_port(self) -> None:
         if self._console is not None and self._console.reading:
             raise RuntimeError(f"a console reads {self.url}: close it before using the REPL")
+
+
+class _TextStream:
+    """Turns bytes as they come into text; a character, or a line end, may come in two pieces."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder("utf-8")("replace"), translate=True
+        )
+
+    def __call__(self, data: bytes) -> None:
+        if text := self._decoder.decode(data):
+            self._show(text)
 
 
 def _text(data: bytes) -> str:

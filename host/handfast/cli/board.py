@@ -1,16 +1,16 @@
-"""``handfast board``: boards by hand."""
+"""``handfast board``: what boards are, and which are plugged in."""
 
 from __future__ import annotations
 
 import click
 
-from handfast.cli import flash, fuses
+from handfast.cli.console import console, run, shell
 
 
 @click.group()
 def command() -> None:
-    """Flash boards, and look at what their chips have burned in."""
+    """List, show and check board definitions, and find boards on serial ports."""
 
 
-command.add_command(flash.command, "flash")
-command.add_command(fuses.command, "fuses")
+for _people in (console, shell, run):
+    command.add_command(_people)

@@ -1,4 +1,4 @@
-"""Bars for the steps of a command, on stderr."""
+"""Progress of a command for people: one bar a step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+# (what is being done, how much of it is done: 0 to 1)
 Tell = Callable[[str, float], None]
 
 

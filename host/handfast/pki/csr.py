@@ -70,6 +70,19 @@ def parse_csr(der: bytes) -> ParsedCsr:
     return ParsedCsr(key, hashlib.sha256(spki).digest(), der)
 
 
+def read_csr(content: bytes) -> ParsedCsr:
+    """Like :func:`parse_csr`, of a file's content: PEM (RFC 7468 §7) or DER."""
+    if b"-----BEGIN " not in content:
+        return parse_csr(content)
+    if len(content) > 2 * MAX_CSR_BYTES:
+        raise CsrError("csr-malformed", f"the request is longer than {MAX_CSR_BYTES} bytes")
+    try:
+        request = x509.load_pem_x509_csr(content)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise CsrError("csr-malformed", "the request is not a PKCS#10 in PEM") from error
+    return parse_csr(request.public_bytes(Encoding.DER))
+
+
 def _p256_key(request: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
     try:
         key = request.public_key()

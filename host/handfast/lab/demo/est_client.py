@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import ssl
 from pathlib import Path
 
-import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    pkcs7,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from handfast.errors import Refused, Unreachable
+from handfast.est_client import simpleenroll, trust_only
 from handfast.lab.demo.key_pair import load_pair
 from handfast.lab.demo.keysearch import Identity
 from handfast.lab.demo.scene import Scene
 
-_TIMEOUT_S = 20.0
 TOKEN_LIFETIME_S = 600
 
 
@@ -36,27 +28,14 @@ def enrol_new(scene: Scene, device_id: str) -> Identity:
     scene.admin.add_device(device_id)
     token = scene.admin.create_token(device_id, lifetime_s=TOKEN_LIFETIME_S)["token"]
     key = ec.generate_private_key(ec.SECP256R1())
-    answer = _ask(scene, certificate_request(key), auth=(device_id, token))
-    if answer.status_code != httpx.codes.OK:
-        raise Refused(f"{device_id} was not enrolled: {answer.status_code} {answer.text}")
-    issued = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))
-    if len(issued) != 1 or issued[0].public_key() != key.public_key():
-        raise Refused(f"{device_id} was not given one certificate for its key")
-    return Identity(key, issued[0])
-
-
-def _ask(scene: Scene, request: bytes, *, auth: tuple[str, str]) -> httpx.Response:
-    context = client_context(scene.certificates()["root"], scratch=scene.folder)
-    try:
-        with httpx.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as client:
-            return client.post(
-                f"{scene.gateway.urls['enrol']}/.well-known/est/simpleenroll",
-                content=base64.b64encode(request),
-                headers={"content-type": "application/pkcs10"},
-                auth=auth,
-            )
-    except httpx.TransportError as error:
-        raise Unreachable(f"the enrol listener does not answer: {error}") from error
+    issued = simpleenroll(
+        scene.gateway.urls["enrol"],
+        certificate_request(key),
+        device_id=device_id,
+        token=token,
+        roots=[scene.certificates()["root"].public_bytes(Encoding.DER)],
+    )
+    return Identity(key, issued)
 
 
 def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -75,8 +54,7 @@ def client_context(
         identity: what it shows; nothing by default.
         scratch: the folder that its key passes through, see :func:`load_pair`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=trust.public_bytes(Encoding.DER))
+    context = trust_only([trust.public_bytes(Encoding.DER)])
     if identity is not None:
         key = identity.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         load_pair(context, identity.certificate.public_bytes(Encoding.DER), key, scratch=scratch)
