@@ -5,6 +5,7 @@ The keys are explained in docs/reference/board-toml.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from handfast.errors import UsageError
 from handfast.resources import boards_dir
 
 SCHEMA = 1
+FOLDERS_VARIABLE = "HANDFAST_BOARDS"  # folders of boards that handfast does not come with
 
 Kind = Literal["hardware", "simulated", "emulated"]
 LoaderKind = Literal["esptool", "uf2", "dfu"]
@@ -289,23 +291,41 @@ def _refuse_incomplete(board: BoardDefinition, top: TomlTable) -> None:
         raise memory.problem("heap_kb", "is not recorded; a simulated board needs it")
 
 
-def list_boards(*, kind: Kind | None = None, root: Path | None = None) -> list[str]:
+def board_files() -> dict[str, Path]:
+    """Return name → board.toml of all boards, sorted by name; no file is read.
+
+    Folders in ``HANDFAST_BOARDS`` (separated as in ``PATH``) add to those that handfast comes with,
+    and come before them where a name is the same.
+    """
+    own = [Path(root) for root in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if root]
+    files: dict[str, Path] = {}
+    for root in (*own, boards_dir()):
+        for file in root.glob("*/board.toml"):
+            files.setdefault(file.parent.name, file)
+    return dict(sorted(files.items()))
+
+
+def list_boards(*, kind: Kind | None = None) -> list[str]:
     """Return the names of the boards that have a board.toml, sorted, of one kind if asked."""
-    root = boards_dir() if root is None else root
-    names = sorted(file.parent.name for file in root.glob("*/board.toml"))
-    if kind is None:
-        return names
-    return [name for name in names if load_board(name, root=root).kind == kind]
+    return [name for name, file in board_files().items() if kind in (None, read_board(file).kind)]
 
 
-def load_board(name: str, *, root: Path | None = None) -> BoardDefinition:
+def load_board(name: str) -> BoardDefinition:
     """Return the board called ``name``.
 
     Raises:
         UsageError: there is no such board, or its board.toml is wrong.
     """
-    root = boards_dir() if root is None else root
-    names = list_boards(root=root)
-    if name not in names:
-        raise UsageError(f"there is no board {name!r}; known boards: {', '.join(names) or 'none'}")
-    return read_board(root / name / "board.toml")
+    files = board_files()
+    if name not in files:
+        raise UsageError(f"there is no board {name!r}; known boards: {', '.join(files) or 'none'}")
+    return read_board(files[name])
+
+
+def load_boards() -> list[BoardDefinition]:
+    """Return all boards.
+
+    Raises:
+        UsageError: a board.toml is wrong.
+    """
+    return [read_board(file) for file in board_files().values()]

@@ -15,6 +15,7 @@ _GROUPS = {
     "gateway": "Run the gateway.",
     "device": "List, show, add, suspend, resume and revoke devices.",
     "token": "Create one-time enrolment tokens.",
+    "board": "List, show and check board definitions, and find boards on serial ports.",
     "sim": "Start and stop simulated boards.",
     "provision": "Give a board its library, trust anchor, identity and application.",
     "demo": "Show the whole life of a few boards, and check it.",
