@@ -50,7 +50,8 @@ class Loader:
         kind: esptool's protocol, a UF2 drive, or USB DFU.
         chip: esptool's name of the chip; None where esptool does not know it.
         image_offset: for esptool, the flash address that the published image goes to, in bytes.
-        uf2_family_id: for UF2, the family id of the image's blocks (UF2 specification).
+        uf2_family_ids: for UF2, the family ids that an image's blocks may have (UF2 specification),
+            the published image's first; empty for others.
         uf2_board_id: for UF2, the ``Board-ID`` in the drive's INFO_UF2.TXT.
         entry: the ways into the bootloader, best first: ``dtr_rts`` by the serial line's control
             signals, ``1200_baud`` by opening it at that rate, ``repl`` by ``machine.bootloader()``,
@@ -60,7 +61,7 @@ class Loader:
     kind: LoaderKind
     chip: str | None
     image_offset: int | None
-    uf2_family_id: int | None
+    uf2_family_ids: tuple[int, ...]
     uf2_board_id: str | None
     entry: tuple[BootloaderEntry, ...]
 
@@ -167,7 +168,7 @@ def _loader(table: TomlTable) -> Loader | None:
         kind=kind,
         chip=table.text("chip", pattern="[a-z0-9]+") if needs_chip else None,
         image_offset=table.number("image_offset", least=0) if kind == "esptool" else None,
-        uf2_family_id=table.number("uf2_family_id") if kind == "uf2" else None,
+        uf2_family_ids=table.numbers("uf2_family_ids") if kind == "uf2" else (),
         uf2_board_id=table.text("uf2_board_id") if kind == "uf2" else None,
         entry=cast(tuple[BootloaderEntry, ...], entry),
     )

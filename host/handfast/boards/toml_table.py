@@ -128,6 +128,15 @@ class TomlTable:
             self._wrong(key, f"one of {', '.join(map(str, choices))}")
         return value
 
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """Return a list of whole numbers above 0, at least one."""
+        value = self._get(key)
+        if not isinstance(value, list) or not value or not all(type(n) is int for n in value):
+            self._wrong(key, "a list of whole numbers")
+        if min(value) < 1:
+            self._wrong(key, "a list of numbers above 0")
+        return tuple(value)
+
     def recorded_number(self, key: str) -> int | None:
         """Return a whole number above 0, or None where the file says "not recorded"."""
         return None if self._get(key) == NOT_RECORDED else self.number(key)

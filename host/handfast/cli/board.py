@@ -23,6 +23,8 @@ from handfast.boards.local_ports import local_ports
 from handfast.boards.toml_table import NOT_RECORDED
 from handfast.errors import CheckFailed, UsageError
 
+_HEX_KEYS = ("uf2_family_ids", "image_offset")
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -82,7 +84,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     if wrong:
         raise CheckFailed("\n".join(wrong))
     if not as_json:
-        click.echo(f"{len(problems)} board definitions, all valid")
+        click.echo(f"board definitions checked: {len(problems)}, all valid")
 
 
 @command.command(name="scan")
@@ -99,7 +101,8 @@ def scan_(urls: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Find boards on USB serial ports, and the simulated ones that run.
 
     Each is asked what it is, all at once: what a board was doing is interrupted, and started again
-    by a soft reset. A port that another program holds is left alone.
+    by a soft reset. A port that another program holds is left alone. Anything behind a USB to UART
+    bridge that boards have too is sent the same few bytes: with --port, only that port is.
     """
     ports = [Port(url) for url in urls] or local_ports()
     with Console(stderr=True, quiet=as_json).status(f"asking {len(ports)} ports"):
@@ -162,9 +165,13 @@ def _rows(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{key}.")
         elif isinstance(value, (list, tuple)):
-            rows.append((prefix + key, ", ".join(map(str, value))))
-        elif key in ("uf2_family_id", "image_offset") and value is not None:
-            rows.append((prefix + key, hex(value)))
+            rows.append((prefix + key, ", ".join(_text(key, item) for item in value)))
         elif value is not None or key in ("heap_kb", "sha256"):
-            rows.append((prefix + key, NOT_RECORDED if value is None else str(value)))
+            rows.append((prefix + key, NOT_RECORDED if value is None else _text(key, value)))
     return rows
+
+
+def _text(key: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return hex(value) if isinstance(value, int) and key in _HEX_KEYS else str(value)

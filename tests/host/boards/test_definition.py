@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from handfast.boards.definition import list_boards, load_board, read_board
+from handfast.boards.archives import unpack
+from handfast.boards.definition import FOLDERS_VARIABLE, list_boards, load_board, read_board
+from handfast.boards.sources import fetch, find_source
+from handfast.boards.toml_table import line_of
 from handfast.errors import UsageError
 from handfast.resources import boards_dir
 
@@ -83,9 +89,13 @@ def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
         ("sim-pico-w", "unique_id_bytes = 8", "unique_id_bytes = [8,", r"3\d: is not TOML"),
         ("pico-w", "2e8a:0005", "2E8A:0005", r"1\d: \[usb\] ids must be a list of texts like"),
         ("pico-w", "2e8a:0005", "2e8a-0005", r"1\d: \[usb\] ids must be a list of texts like"),
+        ("pico-w", "[0xe48bff56]", "0xe48bff56", r"\[flash\] uf2_family_ids must be a list of"),
+        ("pico-w", "[0xe48bff56]", "[]", r"\[flash\] uf2_family_ids must be a list of"),
+        ("pico-w", "[0xe48bff56]", "[0]", r"\[flash\] uf2_family_ids must be a list of"),
+        ("pico-w", "[0xe48bff56]", "[true]", r"\[flash\] uf2_family_ids must be a list of"),
         ("pico-w", 'loader = "uf2"', 'loader = "usb"', r"\[flash\] loader must be one of esptool"),
         ("pico-w", 'loader = "uf2"', 'loader = "esptool"', r"\[flash\] chip is missing"),
-        ("pico-w", "uf2_family_id = 0x", "# ", r"\[flash\] uf2_family_id is missing"),
+        ("pico-w", "uf2_family_ids", "# ", r"\[flash\] uf2_family_ids is missing"),
         ("pico-w", '"repl", "button"', '"jump"', r"\[flash\] bootloader_entry must be a list out"),
         ("pico-w", '"repl", "button"', "", r"\[flash\] bootloader_entry must name at least one"),
         ("pico-w", "v1.26.1.uf2", "v1.25.0.uf2", r"\[firmware\] url is not MicroPython 1.26.1's"),
@@ -120,3 +130,117 @@ def test_a_wrong_definition_names_the_file_the_line_and_the_key(
     file.write_text(good.replace(old, new, 1))
     with pytest.raises(UsageError, match=rf"^{file}:(\d+: )?{said}"):
         read_board(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ((), 1),
+        (("a",), 2),
+        (("b",), 3),
+        (("c",), 8),
+        (("table",), 12),
+        (("table", "d"), 14),
+        (("table", "e", "f"), 15),
+        (("table", "list"), 16),
+        (("table", "below"), 18),
+        (("table", "below", "g"), 19),
+        (("nothing",), None),
+        (("table", "a"), None),
+        (("a", "b"), None),
+    ],
+)
+def test_a_key_is_found_on_the_line_where_its_statement_starts(
+    path: tuple[str, ...], line: int | None
+) -> None:
+    assert line_of(_TOML, path) == line
+
+
+_TOML = """\
+# a = 0
+a = 1
+b = [
+    "c = 1",
+    # c = 2
+    "d",
+]
+c = '''
+[table]
+d = 1
+'''
+[table]
+# d = 3
+"d" = 4
+e = { f = 1, g = 2 }
+list = [1,
+  2]
+[table.below]
+g = 1
+"""
+
+
+def test_a_definition_of_ones_own_is_one_file_and_may_take_the_place_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (boards_dir() / "pico-w" / "board.toml").read_text()
+    for folder, name, said in (("first", "pico-w", "ours"), ("second", "my-pico", "mine")):
+        file = tmp_path / folder / name / "board.toml"
+        file.parent.mkdir(parents=True)
+        own = text.replace('name = "pico-w"', f'name = "{name}"')
+        file.write_text(own.replace("Raspberry Pi Pico W (", f"{said} ("))
+    monkeypatch.setenv(FOLDERS_VARIABLE, f"{tmp_path / 'first'}{os.pathsep}{tmp_path / 'second'}")
+    assert load_board("my-pico").description.startswith("mine (")
+    assert load_board("pico-w").description.startswith("ours (")
+    assert load_board("pico").file.is_relative_to(boards_dir())
+    assert {"my-pico", "pico-w", "sim-esp32"} <= set(list_boards())
+
+
+# Facts against the sources that the definitions cite.
+
+
+@pytest.fixture(scope="session")
+def micropython(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("micropython")
+    unpack(fetch(find_source("micropython", "1.26.1")), tree, parts=("ports/esp32/", "ports/rp2/"))
+    return tree
+
+
+@pytest.mark.parametrize("name", list_boards(kind="hardware"))
+def test_the_build_is_a_board_of_micropythons_with_that_chip(name: str, micropython: Path) -> None:
+    board = load_board(name)
+    assert board.firmware is not None
+    folder = micropython / "ports" / board.port / "boards" / board.firmware.build
+    described = json.loads((folder / "board.json").read_text())
+    assert described["mcu"] == board.mcu
+    assert f"/{board.firmware.build}-" in (board.firmware.url or "")
+    assert ("WiFi" in described["features"]) == ("real_radio" in board.capabilities)
+    offset = described.get("deploy_options", {}).get("flash_offset")
+    assert board.flash is not None
+    assert board.flash.loader is not None
+    if board.flash.loader.kind == "esptool":
+        assert board.flash.loader.image_offset == int(offset, 0)
+        assert board.flash.loader.chip == board.mcu
+
+
+@pytest.mark.parametrize("name", list_boards(kind="hardware"))
+def test_the_filesystem_has_the_size_that_micropython_gives_it(
+    name: str, micropython: Path
+) -> None:
+    board = load_board(name)
+    assert board.flash is not None
+    assert board.firmware is not None
+    port = micropython / "ports" / board.port
+    folder = port / "boards" / board.firmware.build
+    if board.port == "rp2":
+        header = (folder / "mpconfigboard.h").read_text()
+        rule = r"FLASH_STORAGE_BYTES +\((PICO_FLASH_SIZE_BYTES - )?(\d+) \* 1024\)"
+        ((rest_of_flash, size),) = re.findall(rule, header)
+        expected = 1024 * (board.flash.size_kb - int(size) if rest_of_flash else int(size))
+    elif (own := list(folder.glob("partitions-*.csv"))) != []:
+        (size,) = re.findall(r"^ffat,.*?,.*?,.*?,\s*(\w+)", own[0].read_text(), re.MULTILINE)
+        expected = int(size, 0)
+    else:
+        table = (port / "partitions-4MiBplus.csv").read_text()
+        start, size = re.findall(r"^factory,.*?,.*?,\s*(\w+),\s*(\w+)", table, re.MULTILINE)[0]
+        expected = board.flash.size_kb * 1024 - int(start, 0) - int(size, 0)
+    assert board.flash.filesystem_kb * 1024 == expected
