@@ -84,6 +84,7 @@ def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
             "",
             r"1: \[memory\] is missing; a simulated board",
         ),
+        ("sim-pico-w", '"simulated"\n', '"hardware"\n', r"1: \[usb\] is missing; a hardware board"),
         ("sim-pico-w", 'name = "sim-pico-w"', 'name = "other"', "3: name is 'other', but the fold"),
         ("sim-pico-w", "schema = 1", "schema =", "2: is not TOML"),
         ("sim-pico-w", "unique_id_bytes = 8", "unique_id_bytes = [8,", r"3\d: is not TOML"),
@@ -111,6 +112,11 @@ def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
             "http://micropython.org/d",
             r"\[firmware\] page must be a text",
         ),
+        ("pico-w", "2e8a:0005", "2e8a:00055", r"1\d: \[usb\] ids must be a list of texts like"),
+        ("pico-w", '= "1.26.1"', '= "1.26.1-preview"', r"\[firmware\] micropython must be a text"),
+        ("pico-w", "[usb]\nids", "[usb]\nids = []\nids_", r"1\d: \[usb\] ids must name at least"),
+        ("pico-w", "[usb]", "[usb.x]", r"1\d: \[usb\] ids is missing"),
+        ("pico-w", "real_radio", "real radio", "capabilities must be a list of texts like"),
         ("esp32", "image_offset = 0x1000", "", r"\[flash\] image_offset is missing"),
         (
             "esp32",
@@ -129,6 +135,18 @@ def test_a_wrong_definition_names_the_file_the_line_and_the_key(
     assert old in good
     file.write_text(good.replace(old, new, 1))
     with pytest.raises(UsageError, match=rf"^{file}:(\d+: )?{said}"):
+        read_board(file)
+
+
+def test_a_hardware_board_that_nothing_can_flash_is_refused(tmp_path: Path) -> None:
+    good = (boards_dir() / "pico-w" / "board.toml").read_text()
+    file = tmp_path / "pico-w" / "board.toml"
+    file.parent.mkdir()
+    file.write_text(re.sub(r"(?m)^(loader|uf2_|bootloader_entry).*", "", good))
+    line = good.splitlines().index("[flash]") + 1
+    with pytest.raises(
+        UsageError, match=rf"{file}:{line}: \[flash\] loader is missing; a hardware"
+    ):
         read_board(file)
 
 
