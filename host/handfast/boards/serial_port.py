@@ -35,6 +35,10 @@ class Unplugged(BoardProblem):
     """The line to the board is gone: cable, port, emulator or serial server."""
 
 
+class PortBusy(EnvironmentProblem):
+    """Another program holds the port."""
+
+
 class SerialPort:
     """A serial line with a read buffer and one deadline for all that is waited for.
 
@@ -284,7 +288,7 @@ def _opening_failed(url: str, error: OSError) -> BoardProblem | EnvironmentProbl
             "(usually dialout), log in again, and try again"
         )
     if number in _HELD:
-        return EnvironmentProblem(
+        return PortBusy(
             f"another program holds {url}: close it (a terminal, mpremote, another handfast)"
         )
     if url.startswith(("socket://", "rfc2217://")):

@@ -14,7 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from handfast.admin_client import AdminClient
+from handfast.boards.definition import load_boards
 from handfast.boards.detached import find_detached
+from handfast.boards.discovery import find
+from handfast.boards.local_ports import local_ports
 from handfast.boards.provision import Provisioned, provision
 from handfast.cli.progress import progress_bars
 from handfast.errors import UsageError
@@ -36,7 +39,11 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
 
 
 @click.command()
-@click.option("--board", required=True, help="A running simulated board's name, or a serial port.")
+@click.option(
+    "--board",
+    required=True,
+    help="A name that `board scan` shows, a running simulated board's, or a serial port.",
+)
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), help="The gateway's state folder."
 )
@@ -125,13 +132,20 @@ def command(
 
 
 def serial_url(board: str) -> str:
-    """Return the serial port of ``board``: a path or URL as it is, else a simulated board's name.
+    """Return the serial port of ``board``.
+
+    Args:
+        board: a path or URL, which is returned as it is; a name that ``board scan`` shows, such as
+            ``pico-w@E6614C311B7E6F35``; or the name of a running simulated board.
 
     Raises:
-        BoardProblem: no simulated board of that name runs.
+        BoardProblem: there is no such board.
     """
-    is_port = "/" in board or "://" in board or board.upper().startswith("COM")
-    return board if is_port else find_detached(board).serial_url
+    if "/" in board or "://" in board or board.upper().startswith("COM"):
+        return board
+    if "@" in board:
+        return find(board, local_ports(), load_boards()).url
+    return find_detached(board).serial_url
 
 
 def _wifi_password(ssid: str) -> str:
