@@ -8,7 +8,7 @@ import time
 from handfast.boards.console import Event
 from handfast.errors import CheckFailed
 from handfast.lab.demo.calls import count_calls, no_call_was_lost
-from handfast.lab.demo.checks import expect
+from handfast.lab.demo.expect import expect
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
