@@ -21,6 +21,7 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl # the demo asks with it
     if [ "$kind" = dev ]; then
         command -v curl >/dev/null || echo curl
+        command -v g++ >/dev/null || echo g++ # an Arduino sketch is built for the host and tested
     fi
 }
 

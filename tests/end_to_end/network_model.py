@@ -12,6 +12,7 @@ STA_IF = 0
 class WLAN:
     def __init__(self, _interface):
         self._ssid = None
+        self._settings = {"pm": 1}
 
     def active(self, on):
         if on and "radio" not in os.listdir("/"):
@@ -29,5 +30,6 @@ class WLAN:
     def isconnected(self):
         return self._ssid is not None
 
-    def config(self, name):
-        return {"ssid": self._ssid}[name]
+    def config(self, name=None, **changes):
+        self._settings.update(changes)
+        return self._ssid if name == "ssid" else self._settings.get(name)

@@ -168,7 +168,10 @@ def test_384_bits_of_a_sha384_suite_are_signed_by_their_first_256(rig_with_chip:
     rig.stop()
     printed = rig.repl(
         "import mtls\nmtls.preload('atecc')\nfrom mtls import atecc, tls\n"
-        "tls._CIPHERS = ('TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384',)\n"
+        "client_context = tls.client_context\n"
+        "def only_sha384(*how):\n context = client_context(*how)\n"
+        " context.set_ciphers(('TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384',))\n return context\n"
+        "tls.client_context = only_sha384\n"
         "sign, lengths = atecc.SecureElementKey.sign_digest, []\n"
         "def spy(self, digest):\n lengths.append(len(digest))\n return sign(self, digest)\n"
         "atecc.SecureElementKey.sign_digest = spy\n"

@@ -52,7 +52,7 @@ def test_a_generator_that_trusts_urandom_alone_is_found_out(
     scene: Scene, break_firmware: Break
 ) -> None:
     break_firmware(
-        "mtls/drbg.py",
+        "mtls/entropy.py",
         'HmacDrbg(sample + _jitter() + seed, b"handfast mtls" + _unique_id())',
         'HmacDrbg(sample + seed, b"handfast mtls")',
     )
@@ -65,7 +65,7 @@ def test_a_generator_that_trusts_urandom_alone_is_found_out(
 def test_a_generator_without_jitter_is_found_out_by_the_twin_with_the_same_chip_id(
     scene: Scene, break_firmware: Break
 ) -> None:
-    break_firmware("mtls/drbg.py", "sample + _jitter() + seed", "sample + seed")
+    break_firmware("mtls/entropy.py", "sample + _jitter() + seed", "sample + seed")
     check = play(scene)[TWINS]
     assert not check.passed
     assert "made the same key" in check.detail
@@ -73,7 +73,7 @@ def test_a_generator_without_jitter_is_found_out_by_the_twin_with_the_same_chip_
 
 def test_a_board_without_a_health_test_is_found_out(scene: Scene, break_firmware: Break) -> None:
     start = '    sample = b"".join([source(32) for _ in range(_SAMPLE // 32)])\n'
-    break_firmware("mtls/drbg.py", start, start + "    return sample\n")
+    break_firmware("mtls/entropy.py", start, start + "    return sample\n")
     checks = play(scene)
     assert checks[TWINS].passed, checks[TWINS].detail
     assert not checks[STUCK].passed

@@ -155,8 +155,10 @@ ACTS_FIRST = [
     ),
     (
         "api.py",
-        'return JSONResponse({"stored": stored})',
-        'await authorised(request, self._gateway)\n        return JSONResponse({"stored": stored})',
+        'return JSONResponse({"stored": await self._gateway.registry.write(store)})',
+        "stored = await self._gateway.registry.write(store)\n"
+        "        await authorised(request, self._gateway)\n"
+        '        return JSONResponse({"stored": stored})',
     ),
     # A re-enrolment is issued and registered, and then authorised.
     (

@@ -116,10 +116,11 @@ def broken_bench(
 
 FORGETS_THE_OLD_LEAF_FIRST = (
     "mtls/agent.py",
-    "        request = est.renewal_request(key, current.certificate())\n",
-    "        request = est.renewal_request(key, current.certificate())\n"
+    "        current = self._identity()\n        key_der",
+    "        current = self._identity()\n"
     "        import os\n"
-    '        os.remove("/mtls/slot-" + self.active)\n',
+    '        os.remove("/mtls/slot-" + self.active)\n'
+    "        key_der",
 )
 NO_TOMBSTONE = ("mtls/erase.py", "    _mark(tombstone)\n", "")
 ERASES_NOTHING = (
