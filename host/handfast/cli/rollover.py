@@ -72,8 +72,8 @@ def server_command(
     """
     state = StateDir.choose(folder)
     if switch:
-        if root_dir is not None or root_passphrase_file is not None or passphrase_file is not None:
-            raise UsageError("--switch needs no keys: the gateway has them")
+        given = (root_dir, root_passphrase_file, passphrase_file)
+        _reject_keys(given, "--switch needs no keys: the gateway has them")
         _show(AdminClient(state).switch_server_ca(), as_json)
         return
     require_root_options(state, root_dir, root_passphrase_file)
@@ -107,8 +107,8 @@ def root_command(
     """
     state = StateDir.choose(folder)
     if retire:
-        if root_dir is not None or root_passphrase_file is not None or passphrase_file is not None:
-            raise UsageError("--retire needs no keys")
+        given = (root_dir, root_passphrase_file, passphrase_file)
+        _reject_keys(given, "--retire needs no keys")
         _show(AdminClient(state).retire_root(), as_json)
         return
     require_root_options(state, root_dir, root_passphrase_file)
@@ -128,6 +128,11 @@ def status_command(folder: Path | None, as_json: bool) -> None:
     except Unreachable:
         status = _from_files(state)
     _show(status, as_json)
+
+
+def _reject_keys(given: tuple[Path | None, ...], why: str) -> None:
+    if any(path is not None for path in given):
+        raise UsageError(why)
 
 
 def _published(state: StateDir) -> dict[str, Any]:
