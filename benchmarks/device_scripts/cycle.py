@@ -2,7 +2,7 @@
 import gc
 import sys
 
-gc.threshold(8192)  # as boot.py has it
+gc.threshold(gc.mem_free() // 16)  # as boot.py has it
 import mtls
 
 mtls.preload()

@@ -1,19 +1,18 @@
-# Prints the modules of the library that one GET with a stored identity loads, those included that
+# Prints the files of the library that one GET with a stored identity loads, those included that
 # have been let go of again. argv: store, base URL.
 import sys
 
+import mtls
+from mtls import heap
+
 loaded = set()
+make_room = heap.make_room
 
 
 def look():
-    for name in sys.modules:
-        if name.split(".")[0] == "mtls":
+    for name, module in sys.modules.items():
+        if name.split(".")[0] == "mtls" and module.__name__ == name:
             loaded.add(name[5:] or "__init__")
-
-
-from mtls import heap
-
-make_room = heap.make_room
 
 
 def look_first():
@@ -21,9 +20,9 @@ def look_first():
     make_room()
 
 
-heap.make_room = look_first  # it is imported by name: before anything else of the library
-import mtls
-
+for module in list(sys.modules.values()):
+    if hasattr(module, "make_room"):
+        module.make_room = look_first
 session = mtls.Session(sys.argv[2], mtls.Store(sys.argv[1]))
 session.get("/v1/ping").raise_for_status()
 look()

@@ -4,13 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "py/builtin.h"
 #include "py/cstack.h"
 #include "py/gc.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
-#include "shared/readline/readline.h"
-#include "shared/runtime/pyexec.h"
 #include "shared/timeutils/timeutils.h"
 #include "sim.h"
 
@@ -44,12 +41,14 @@ static const char usage[] =
     "  --rtc UNIX           what the clock shows at power-on (the board's epoch)\n"
     "  --cut-after N        cut the power in the middle of flash operation N + 1\n"
     "  --cut-clean          cut it just before that operation instead\n"
+    "  --step-fd N          before each flash operation, and in the middle of it, write an octet to\n"
+    "                       this socket and wait for one\n"
     "\n"
     "The path of the PTY is printed when the board runs. SIGHUP is its reset button, SIGUSR1 a\n"
     "power cycle.\n";
 
 enum { FLASH = 1000, FLASH_KB, HEAP_KB, UART_FD, LIFELINE_FD, UNIQUE_ID, ENTROPY, RTC,
-    CUT_AFTER, CUT_CLEAN, ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
+    CUT_AFTER, CUT_CLEAN, STEP_FD, ANNOUNCED, UART_IS_OURS, CLOCK_OFFSET_US, RESET_CAUSE };
 
 static const struct option long_options[] = {
     { "board", no_argument, NULL, 0 },
@@ -63,6 +62,7 @@ static const struct option long_options[] = {
     { "rtc", required_argument, NULL, RTC },
     { "cut-after", required_argument, NULL, CUT_AFTER },
     { "cut-clean", no_argument, NULL, CUT_CLEAN },
+    { "step-fd", required_argument, NULL, STEP_FD },
     // Given by one run of the board to the next, see power.c.
     { "announced", no_argument, NULL, ANNOUNCED },
     { "uart-is-ours", no_argument, NULL, UART_IS_OURS },
@@ -107,6 +107,7 @@ static void set_option(int option, const char *value) {
         case RTC: sim_options.rtc_unix_s = number(value); break;
         case CUT_AFTER: sim_options.cut_after = (long)number(value); break;
         case CUT_CLEAN: sim_options.cut_clean = true; break;
+        case STEP_FD: sim_options.step_fd = (int)number(value); break;
         case ANNOUNCED: sim_options.announced = true; break;
         case UART_IS_OURS: sim_options.uart_is_ours = true; break;
         case CLOCK_OFFSET_US: sim_options.clock_offset_us = number(value); break;
@@ -178,30 +179,6 @@ static void power_on(void) {
     sim_uart_start(sim_power_buttons(power_on_arguments()));
 }
 
-static void run_until_soft_reset(void) {
-    mp_init();
-    mp_sys_path = mp_obj_new_list(0, NULL);
-    mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR_));
-    mp_obj_list_append(mp_sys_path, mp_obj_new_str_from_cstr(".frozen"));
-    mp_obj_list_append(mp_sys_path, mp_obj_new_str_from_cstr("/lib"));
-    mp_obj_list_init(MP_OBJ_TO_PTR(mp_sys_argv), 0);
-    readline_init0();
-
-    pyexec_frozen_module("_boot.py", false);
-    int result = pyexec_file_if_exists("boot.py");
-    if (!(result & PYEXEC_FORCED_EXIT) && pyexec_mode_kind == PYEXEC_MODE_FRIENDLY_REPL && result != 0) {
-        result = pyexec_file_if_exists("main.py");
-    }
-    while (!(result & PYEXEC_FORCED_EXIT)) {
-        result = pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl();
-    }
-
-    mp_printf(MP_PYTHON_PRINTER, "MPY: soft reboot\n");
-    gc_sweep_all();
-    mp_deinit();
-    sim_close_sockets();
-}
-
 static MP_NOINLINE __attribute__((noreturn)) void run_board(void) {
     size_t heap_bytes = (size_t)sim_options.heap_kb * 1024;
     char *heap = malloc(heap_bytes);
@@ -211,7 +188,7 @@ static MP_NOINLINE __attribute__((noreturn)) void run_board(void) {
     }
     for (;;) {
         gc_init(heap, heap + heap_bytes);
-        run_until_soft_reset();
+        sim_run_until_soft_reset();
     }
 }
 

@@ -1,5 +1,9 @@
-// Included by extmod/modmachine.c: the machine module of a board without pins.
+// Included by extmod/modmachine.c: the machine module of a board.
 #include "sim.h"
+
+#ifndef SIM_MACHINE_MORE_GLOBALS
+#define SIM_MACHINE_MORE_GLOBALS
+#endif
 
 extern const mp_obj_type_t sim_rtc_type;
 
@@ -9,7 +13,8 @@ extern const mp_obj_type_t sim_rtc_type;
     { MP_ROM_QSTR(MP_QSTR_HARD_RESET), MP_ROM_INT(2) }, \
     { MP_ROM_QSTR(MP_QSTR_WDT_RESET), MP_ROM_INT(3) }, \
     { MP_ROM_QSTR(MP_QSTR_DEEPSLEEP_RESET), MP_ROM_INT(4) }, \
-    { MP_ROM_QSTR(MP_QSTR_SOFT_RESET), MP_ROM_INT(5) },
+    { MP_ROM_QSTR(MP_QSTR_SOFT_RESET), MP_ROM_INT(5) }, \
+    SIM_MACHINE_MORE_GLOBALS
 
 static void mp_machine_idle(void) {
     mp_event_wait_ms(1);

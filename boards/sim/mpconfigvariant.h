@@ -9,7 +9,8 @@
 #define MICROPY_ERROR_REPORTING             (MICROPY_ERROR_REPORTING_NORMAL)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
 #define MICROPY_OPT_COMPUTED_GOTO           (1)
-#define MICROPY_PERSISTENT_CODE_LOAD        (1)
+// Bytecode may lack its lines: a board that is traced says that it loads none, and gets the source.
+#define MICROPY_PERSISTENT_CODE_LOAD        (!MICROPY_PY_SYS_SETTRACE)
 #define MICROPY_SCHEDULER_DEPTH             (8)
 #define MICROPY_TRACKED_ALLOC               (SIM_TLS_IN_GC_HEAP)
 #define MICROPY_ASYNC_KBD_INTR              (0) // uart.c schedules it, as an interrupt handler does

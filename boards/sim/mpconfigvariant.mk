@@ -21,7 +21,16 @@ SIM_WRAP = main \
 	mp_hal_set_interrupt_char mp_hal_stdin_rx_chr mp_hal_stdout_tx_strn mp_hal_stdout_tx_strn_cooked \
 	mp_sys_stdin_obj mp_sys_stdout_obj mp_sys_stderr_obj \
 	mp_hal_get_random mp_type_vfs_posix
+# The lines that the board runs are noted (lines.c); boards/custom adds sys.settrace() itself.
+ifneq ($(filter settrace,$(HANDFAST_OPTIONS)),)
+SIM_WRAP += mp_compile
+endif
 LDFLAGS_EXTRA += $(foreach symbol,$(SIM_WRAP),-Wl,--wrap=$(symbol)) -lpthread
+
+# What firmware may have beyond stock (boards/custom).
+ifneq ($(HANDFAST_OPTIONS),)
+include $(HANDFAST_CUSTOM_DIR)/make/make.mk
+endif
 
 MICROPY_PY_BTREE = 0
 MICROPY_PY_FFI = 0

@@ -31,6 +31,10 @@ time_t sim_clock_mbedtls_time(time_t *timer);
 
 #include "extmod/mbedtls/mbedtls_config_common.h"
 
+#if HANDFAST_OPTIONS
+#include "mbedtls_options.h"
+#endif
+
 #if SIM_TLS_LIKE_IDF && !SIM_TLS_IN_GC_HEAP
 #define MBEDTLS_ENTROPY_HARDWARE_ALT
 #define MBEDTLS_NO_PLATFORM_ENTROPY

@@ -4,7 +4,13 @@
 
 __version__ = "0.1.0"
 
-_HOMES = {"Session": "client", "Agent": "agent", "Store": "store", "MTLSError": "errors"}
+_HOMES = {
+    "Session": "client",
+    "Agent": "agent",
+    "Store": "store",
+    "MTLSError": "errors",
+    "preload": "loading",
+}
 
 
 def __getattr__(name):
@@ -17,29 +23,3 @@ def __getattr__(name):
     except ImportError:
         raise AttributeError(name)
     return module if home == name else getattr(module, name)
-
-
-def preload(*more):
-    """Import what stays, and `more`, one module at a time into a swept heap.
-
-    mbedTLS wants 17 KB in one piece, and modules compiled in between would stand in its way.
-    """
-    from gc import collect
-
-    from micropython import opt_level
-
-    from .heap import RESIDENTS, VISITORS, make_room
-
-    level = opt_level()
-    opt_level(3)  # as manifest.py freezes it: no line numbers, 4 KB more of free heap
-    try:
-        for name in RESIDENTS + list(more):
-            collect()
-            __import__("mtls." + name)
-        # Names are never freed: those of the visitors go beside what stays, not amid what comes.
-        for name in VISITORS:
-            __import__("mtls." + name)
-            make_room()
-    finally:
-        opt_level(level)
-    collect()

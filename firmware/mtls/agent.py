@@ -11,33 +11,27 @@ import time
 
 from micropython import const
 
-from .clock import Clock, now
+from .clock import Clock
 from .client import Session
 from .errors import (
-    ClockNotSet,
-    ConfigError,
     FlashFull,
     MTLSError,
     NotEnrolled,
     OutOfMemory,
-    Refused,
-    StoreDamaged,
-    Unreachable,
     Untrusted,
     console_facts,
 )
-from .heap import make_room
+from .issuance import enrol, renew
 from .plan import backoff_ms, pause_ms, renewal_plan
-from .store import hardware_id, recovery_order, spare_slot
+from .proof import raise_floor, recover
+from .timekeeping import keep_time
+from .utc import now
 
-_PROVE_MS = const(300)
 _MAX_WAIT_MS = const(15000)
-_RESYNC_MS = const(30000)
 _HANDSHAKE_REFUSALS = const(3)
 _ANY_HEAP = const(3)  # the fourth of four attempts is made with any
 _FIRST_ASK_MS = const(15000)
 _PREFIX = const("urn:handfast:error:")
-_KEY_REUSED = _PREFIX + "key-reused"
 _NOT_YET_VALID = _PREFIX + "certificate-not-yet-valid"
 # Said of one certificate, not of the device: the other slot or the IDevID may still be good.
 _ABOUT_THE_LEAF = const(
@@ -63,6 +57,7 @@ class Agent:
     `step()`, and from within a request when the gateway says no: it must not call either."""
 
     session_class = Session
+    prove_ms = 300  # how long a fresh leaf's connection is watched for a refusal
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):
         self.store = store
@@ -148,11 +143,13 @@ class Agent:
 
     def _advance(self):
         self.store.drbg()  # with stuck entropy nothing goes out at all
-        self._keep_time()
+        keep_time(self)
         if self.active is None:
-            wait_ms = self._adopt()
-            if wait_ms:
-                return wait_ms
+            if not recover(self):
+                wait_ms = pause_ms(self._since_issued_ms())
+                if wait_ms:
+                    return wait_ms
+                enrol(self)
         now_s = self.clock.require()
         verdict, seconds = renewal_plan(
             self.not_before, self.not_after, now_s, self._jitter, self._suggested
@@ -163,11 +160,10 @@ class Agent:
             return 0
         busy = self.session._response is not None  # somebody reads a body piece by piece
         if verdict == "renew" or self._renewal_wanted:
-            since_ms = time.ticks_diff(time.ticks_ms(), self._issued_at)
-            left_s = self.not_after - now_s
-            wait_ms = pause_ms(since_ms, busy, left_s, self.not_after - self.not_before)
+            life_s = self.not_after - self.not_before
+            wait_ms = pause_ms(self._since_issued_ms(), busy, self.not_after - now_s, life_s)
             if not wait_ms or (self._renewal_wanted and not busy):
-                self._renew()
+                renew(self)
                 return 0
             return wait_ms
         # Never before the application has used the leaf itself: that is the switch to it.
@@ -175,6 +171,9 @@ class Agent:
             if time.ticks_diff(time.ticks_ms(), self._ask_at) >= 0:
                 self._ask_window()
         return min(seconds * 1000, _MAX_WAIT_MS)
+
+    def _since_issued_ms(self):
+        return time.ticks_diff(time.ticks_ms(), self._issued_at)
 
     # A good moment
 
@@ -185,55 +184,6 @@ class Agent:
             from .room import require
 
             require()
-
-    # Time
-
-    def _keep_time(self):
-        clock = self.clock
-        if clock.source == "tsa" and not self._resync and not clock.doubtful():
-            return
-        if not self.store.has_anchor():
-            from .anchors import fetch_by_fingerprint
-
-            fetch_by_fingerprint(self.store, clock.floor(), self.timeout_ms)
-        ends = [facts[1] for facts in self.store.slots().values() if facts]
-        end = max(ends) if ends else None
-        if not clock.believable and self._config["rtc"] and end is not None:
-            self._with_chip(end)
-        if not clock.believable:
-            clock.accept_running(end)
-        due = time.ticks_diff(time.ticks_ms(), self._resync_at) >= 0
-        if clock.believable and not self._resync and not due:
-            return
-        make_room()
-        from .timesync import sync
-
-        self._resync_at = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
-        try:
-            source = sync(self.store, clock, end, self.timeout_ms)
-        except MTLSError as error:
-            if not clock.believable:
-                raise
-            # Good enough to go on with, whatever the time source does: it is asked again.
-            if not isinstance(error, (ClockNotSet, Unreachable)):
-                self._note(error)
-            source = clock.source
-        self._resync = False
-        self._tell("clock", ("source", source), ("time", clock.require()))
-        if source == "tsa" and self._config["rtc"]:
-            self._with_chip(None)
-
-    def _with_chip(self, end):
-        """Set the battery-backed chip, or, with the `end` of a leaf, take its time as a hint."""
-        from . import ds3231
-
-        try:
-            if end is None:
-                ds3231.write(self._config["rtc"], now())
-            else:
-                self.clock.accept_hint(ds3231.read(self._config["rtc"]), end, "rtc")
-        except MTLSError as error:  # it is one source of the time among others
-            self._note(error)
 
     # Which identity
 
@@ -259,217 +209,6 @@ class Agent:
         """The gateway refuses this leaf: go to the other slot, then to the IDevID."""
         self._rejected.add(self.active)
         self._drop()
-
-    def _adopt(self):
-        """Find a leaf that may be used, or have one issued; return ms to wait before that."""
-        store = self.store
-        pointer = store.current()
-        order = recovery_order(pointer, store.slots(), False, self.clock.require())
-        for name in order:
-            if name in self._rejected:
-                continue
-            identity = store.identity(name)
-            if name == pointer:
-                self._use(identity)
-                return 0
-            if self._proven(identity):
-                leaf = self._commit(identity)
-                self._tell("recovered", ("slot", name), ("serial", "%x" % leaf.serial))
-                return 0
-        wait_ms = pause_ms(time.ticks_diff(time.ticks_ms(), self._issued_at))
-        if wait_ms:
-            return wait_ms
-        try:
-            self._enrol()
-        finally:
-            self._rejected.clear()  # the gateway may think otherwise the next time
-        return 0
-
-    def _prove(self, identity):
-        """A handshake and a bounded wait, without a request: a request would be the switch."""
-        session = Session(
-            self._config["api_url"], self.store, identity, self.timeout_ms, self.clock
-        )
-        try:
-            session.connect()
-            session.wait_for_close(_PROVE_MS)
-        finally:
-            session.close()
-
-    def _proven(self, identity):
-        self._make_room()
-        try:
-            self._prove(identity)
-        except Refused as refusal:
-            self._rejected.add(identity.name)
-            self._note(refusal)
-            return False
-        return True
-
-    def _commit(self, identity):
-        """The pointer is on flash before the first request goes out with the new leaf."""
-        self.store.set_current(identity.name)
-        if self.store.current() != identity.name:
-            raise StoreDamaged("the pointer to slot %s did not reach the flash" % identity.name)
-        leaf = self._use(identity)
-        self._raise_floor()
-        return leaf
-
-    def _raise_floor(self):
-        try:
-            self.clock.raise_floor(now(), self.not_after)
-        except MTLSError as error:  # a full flash; the leaf is good all the same
-            self._note(error)
-
-    # Enrolment and renewal
-
-    def _pending(self, name, slots):
-        """Return (key, its DER), on flash before its CSR is sent; a cut-short one is taken up."""
-        if slots[name] == ():
-            identity = self.store.identity(name)
-            return identity.key(self.store.drbg()), identity.key_der
-        key = self.store.fresh_key(name)
-        self._rejected.discard(name)
-        return key, key.to_der()
-
-    def _requested(self, name, slots, make_request):
-        """Return (key, public key, CSR), DER each: what makes keys has to go before a handshake."""
-        key, key_der = self._pending(name, slots)
-        return key_der, key.spki(), make_request(key)
-
-    def _request(self, name, call):
-        """Run one EST call; a key that the server has seen before is replaced by a fresh one."""
-        try:
-            return call()
-        except Refused as refusal:
-            if refusal.type == _KEY_REUSED:
-                self.store.fresh_key(name)
-            raise
-
-    def _enrol(self):
-        store = self.store
-        idevid = store.identity("idevid")
-        if idevid is not None and not idevid.cert_der:
-            idevid = None
-        token = self._token(idevid)
-        if token is not None:
-            try:
-                self._enrol_by(token, None)
-                return
-            except Refused as refusal:
-                if refusal.status not in (401, 403):
-                    raise
-                self._token_refused = True
-                if idevid is None:
-                    raise
-                self._note(refusal)
-        if idevid is None:
-            self._token_refused = False  # asked again, but slowly
-            raise NotEnrolled("no certificate, token or IDevID: provision this board")
-        self._enrol_by(None, idevid)
-
-    def _token(self, idevid):
-        try:
-            return None if self._token_refused else self.store.token()
-        except ConfigError as error:
-            if idevid is None:
-                raise
-            self._note(error)  # neither way in depends on the other
-            return None
-
-    def _enrol_by(self, token, idevid):
-        self._make_room()
-        from . import est
-
-        config = self._config
-        store = self.store
-        slots = store.slots()
-        pointer = store.current()
-        name = spare_slot(None, pointer, slots)
-        if token is not None and pointer is None and slots[name] is not None:
-            slots[name] = ()  # the token is bound to this key: the same leaf comes again
-        key_der, spki, request = self._requested(
-            name, slots, lambda key: est.enrolment_request(key, config, hardware_id())
-        )
-        session = Session(config["enrol_url"], store, idevid, self.timeout_ms, self.clock)
-        leaf_der = self._request(
-            name,
-            lambda: est.simpleenroll(session, request, spki, now(), config["device_id"], token),
-        )
-        identity = store.write_identity(name, key_der, leaf_der)
-        self._finish(identity, "enrolled", ("by", "token" if token else "idevid"))
-
-    def _renew(self):
-        self._make_room()
-        if not self.failures:  # once a leaf: a crystal drifts by minutes a year, and the floor too
-            self._resync = True
-            self._keep_time()
-        store = self.store
-        slots = store.slots()
-        name = spare_slot(self.active, self.active, slots)
-        facts = slots[name]
-        if facts and facts[0] > self.not_before and name not in self._rejected:
-            self._finish(store.identity(name), "renewed")  # issued, its proof cut short
-            return
-        make_room()
-        from . import est
-
-        fresh = slots[name] != ()  # else its leaf may have been issued long ago
-        current = self._identity()
-        key_der, spki, request = self._requested(
-            name, slots, lambda key: est.renewal_request(key, current.certificate())
-        )
-        session = Session(
-            self._config["enrol_url"], store, current, self.timeout_ms, self.clock, self._watch_est
-        )
-        if len(store.anchors()) > 1:  # in a rollover: by which of them is the gateway verified?
-            from .witness import Witness
-
-            session.pins = Witness()
-
-        def also():
-            self._ask_cacerts(est, session)
-
-        leaf_der = self._request(
-            name, lambda: est.simplereenroll(session, request, spki, now(), also)
-        )
-        self._finish(store.write_identity(name, key_der, leaf_der), "renewed")
-        if fresh:
-            self._doubt_hint()
-        if store.cacerts_are_new():
-            from .rollover import follow
-
-            facts = follow(store, now())
-            if facts:
-                self._tell("anchors", *facts)
-
-    def _ask_cacerts(self, est, session):
-        """On the renewal's own connection: nothing here may cost the leaf that was issued."""
-        try:
-            from .cacerts import ask
-
-            ask(est, session, self.store)
-        except MTLSError as error:
-            self._note(error)
-        except MemoryError:
-            self._note(OutOfMemory("not enough heap for the CA certificates: free some"))
-
-    def _doubt_hint(self):
-        """A leaf that is due at once contradicts the clock: a lie would have us renew for ever."""
-        verdict = renewal_plan(self.not_before, self.not_after, now(), self._jitter)[0]
-        if verdict != "wait" and self.clock.accept_issued(self.not_before):
-            self._tell("clock", ("source", self.clock.source), ("time", now()))
-
-    def _finish(self, identity, event, *facts):
-        self._issued_at = time.ticks_ms()
-        try:
-            self._prove(identity)
-        except Refused:
-            self._rejected.add(identity.name)
-            raise
-        leaf = self._commit(identity)
-        self._renewal_wanted = False
-        self._tell(event, ("serial", "%x" % leaf.serial), ("not_after", leaf.not_after), *facts)
 
     # When the gateway wants to be asked: in its own words, as in ACME's ARI (RFC 9773)
 
@@ -507,7 +246,7 @@ class Agent:
 
     def _confirm(self):
         """The first request with this leaf was answered: it is switched to, the token is spent."""
-        self._raise_floor()
+        raise_floor(self)
         try:
             self.store.forget_token()
         except FlashFull as error:

@@ -17,7 +17,6 @@ from . import client, tls
 from .errors import Refused, Unreachable, Untrusted
 from .heap import make_room
 
-_ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 
 
@@ -38,7 +37,12 @@ async def _ready(wire, event):
 
 
 class _Connection(tls.Connection):
-    """The first send does the handshake."""
+    """The first send after `wrap` does the handshake."""
+
+    def wrap(self, context, host):
+        self._stream = context.wrap_socket(
+            self._wire, server_hostname=host, do_handshake_on_connect=False
+        )
 
     async def send(self, data):
         while True:
@@ -61,20 +65,6 @@ class _Connection(tls.Connection):
             if n is not None:
                 return n
             await _ready(self._wire, self._wire.wants)
-
-    async def shake(self, first, host, port, pins, context, free):
-        """Send the first bytes, which takes the handshake; raise as tls.connect_tls does."""
-        try:
-            await self.send(first)
-        except Exception as error:
-            heard = self._wire.heard
-            self.close()
-            from .failure import handshake_error
-
-            mapped = handshake_error(error, host, port, heard, pins, context, free)
-            if mapped is None:
-                raise
-            raise mapped
 
 
 class _Pieces:
@@ -112,12 +102,12 @@ class Response(client.Response):
 
     async def load(self):
         if self._content is None:
-            self._content = await self._session.read_whole() if self._session else b""
+            self._content = await self._source().read_whole()
 
     async def readinto(self, buf):
         if self._content is not None:
             return self._from_memory(buf)
-        return await self._session.read_into(buf) if self._session else 0
+        return await self._source().read_into(buf)
 
     def iter_content(self, chunk_size=512):
         """For `async for`: pieces of at most `chunk_size` bytes."""
@@ -178,25 +168,22 @@ class Session(client.SessionBase):
             while not parser.head():
                 await self._fill()
         except BaseException as error:  # a cancelled task's too: half a request is on the wire
-            failure = self._failed(error)
-            if failure is error:
-                raise
-            raise failure
+            raise self._failed(error)
         return self._begun(Response(self, parser), whole)
 
     async def _open(self, first):
-        """Connect, shake hands and send the first bytes of a request."""
+        """Connect, shake hands and send the first bytes of a request, as tls.connect_tls."""
         identity = tls.choose_identity(self.store, self._identity)
         tls.require_ready(self.store, self._clock)
         began = time.ticks_ms()
         make_room()
         free = gc.mem_free()
-        pins = self._pins()
         host, port = self.host, self.port
-        context = tls.client_context(self.store.anchors(), identity, pins)
         left = tls.left_ms(self._deadline)
         wire = tls.dial(host, port, tls.step_deadline(left, self.connect_timeout_ms))
         wire.blocking = False
+        # The session's from here on: a task that is cancelled meanwhile closes it.
+        connection = self._connection = _Connection(wire, wire.raw)
         try:
             await _ready(wire, select.POLLOUT)
         except OSError:
@@ -204,20 +191,30 @@ class Session(client.SessionBase):
         tls.settle(wire, host, port, wire.look(select.POLLOUT, 0))
         left = tls.left_ms(self._deadline)
         wire.deadline = tls.step_deadline(left, self.handshake_timeout_ms)
-        stream = context.wrap_socket(wire, server_hostname=host, do_handshake_on_connect=False)
-        self._connection = _Connection(wire, stream)
+        pins = self._pins()
+        context = None
         if tls.awake:
             tls.awake(True)
         try:
-            await self._connection.shake(first, host, port, pins, context, free)
-        except (Refused, Untrusted) as error:
-            self._tell(error)
-            raise
+            context = tls.client_context(self.store.anchors(), identity, pins)
+            tls.hold_holes(wire, context, free)
+            connection.wrap(context, host)
+            await connection.send(first)
+        except Exception as error:
+            heard = wire.heard
+            wire.holes = None
+            self.close()
+            from .failure import handshake_error
+
+            mapped = handshake_error(error, host, port, heard, pins, context, free)
+            if isinstance(mapped, (Refused, Untrusted)):
+                self._tell(mapped)
+            raise mapped
         finally:
             if tls.awake:
                 tls.awake(False)
-        self.connections += 1
-        self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
+        wire.holes = None
+        self._opened(began)
 
     async def _send(self, call, pieces):
         call.sent = True
@@ -231,39 +228,26 @@ class Session(client.SessionBase):
         return True
 
     async def _fill(self):
-        n = await self._connection.receive_into(self._parser.buf)
-        if not n and not self._parser.started:
-            raise OSError(_ECONNRESET)
-        self._parser.filled(n)
+        client.filled(self._parser, await self._connection.receive_into(self._parser.buf))
 
     async def read_into(self, out):
         """Return how many bytes of the open response's body came into `out`, 0 at its end."""
-        parser = self._parser
         try:
             self._limit()
-            n = parser.pull(out)
-            while n is None:
+            while (n := self._parser.pull(out)) is None:
                 await self._fill()
-                n = parser.pull(out)
         except BaseException as error:
-            failure = self._failed(error)
-            if failure is error:
-                raise
-            raise failure
-        if parser.done:
-            self._ended()
-        return n
+            raise self._failed(error)
+        return self._pulled(n)
 
     async def read_whole(self):
         """Return the rest of the open response's body."""
         parser = self._parser
         parser.bound(self.max_body_bytes)
-        body = bytearray(max(parser.left, 256))
+        body = client.blank(parser)
         at = 0
         while not parser.done:
-            if at == len(body):
-                body.extend(bytes(256))
-            at += await self.read_into(memoryview(body)[at:])
+            at += await self.read_into(client.rest(body, at))
         return bytes(memoryview(body)[:at])
 
 

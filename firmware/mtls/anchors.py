@@ -37,7 +37,6 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     root_sha256, or none below that one may be an anchor; ConfigError without a root_sha256.
     """
     from .client import Session
-    from . import est
     from .cacerts import fetch
     from .pkcs7 import certificates
     from .rollover import keep, new_roots, server_cas
@@ -49,7 +48,7 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     session = Session(config["enrol_url"], anyone, None, timeout_ms, anyone)
     pieces = []
     try:
-        fetch(est, session, None, lambda: pieces.append)
+        fetch(session, None, lambda: pieces.append)
     finally:
         session.close()
     found = certificates(b"".join(pieces))

@@ -10,27 +10,27 @@ from hashlib import sha256
 
 from micropython import const
 
-from .errors import FlashFull, ProtocolError, StoreDamaged
+from .errors import FlashFull, MTLSError, OutOfMemory, ProtocolError, StoreDamaged
+from .est import PKCS7, PREFIX, decoded, require_type, simplereenroll
 
 NEWS = "anchor/cacerts.new"
 _MAX_CHARACTERS = const(16384)  # some 12 KB of certificates
 _ENOSPC = const(28)
 
 
-def fetch(est, session, known, begin):
+def fetch(session, known, begin):
     """Pass the message (DER) in pieces to what `begin` returns; return the SHA-256 of the answer.
 
-    `est` is that module, which is not loaded again beside a TLS session. None when the server
-    says, or shows, that it is the answer that is `known`.
+    None when the server says, or shows, that it is the answer that is `known`.
     """
     headers = (("If-None-Match", '"%s"' % hexlify(known).decode()),) if known else ()
-    response = session.get(est.PREFIX + "cacerts", headers=headers, stream=True)
+    response = session.get(PREFIX + "cacerts", headers=headers, stream=True)
     if known and response.status_code == 304:
         return None
     response.raise_for_status()
     if response.status_code != 200:
         raise ProtocolError("the EST server answered %d" % response.status_code)
-    est.require_type(response, est.PKCS7)
+    require_type(response, PKCS7)
     write = begin()
     digest = sha256()
     total = 0
@@ -42,13 +42,13 @@ def fetch(est, session, known, begin):
         digest.update(piece)
         text += piece.replace(b"\n", b"").replace(b"\r", b"")
         whole = len(text) & ~3
-        write(est.decoded(text[:whole]))
+        write(decoded(text[:whole]))
         text = text[whole:]
     digest = digest.digest()
     return None if digest == known else digest
 
 
-def ask(est, session, store):
+def ask(session, store):
     """Keep what the server publishes in a file if it is not what it did the last time.
 
     Before the message come the SHA-256 of the answer and of the anchor that the server was
@@ -65,7 +65,7 @@ def ask(est, session, store):
 
     digest = None
     try:
-        digest = fetch(est, session, store.cacerts_seen(), begin)
+        digest = fetch(session, store._read("anchor/cacerts"), begin)
         if digest:
             file.seek(0)
             file.write(digest)
@@ -80,3 +80,25 @@ def ask(est, session, store):
             file.close()
             if not digest:
                 os.remove(path)
+
+
+def renewed(session, request, spki, now, agent):
+    """Return the leaf (DER) that follows the agent's own, and keep news of CAs on the way.
+
+    On the renewal's own connection: nothing about CAs may cost the leaf that was issued.
+    """
+    store = agent.store
+    if len(store.anchors()) > 1:  # in a rollover: by which of them is the server verified?
+        from .witness import Witness
+
+        session.pins = Witness()
+
+    def also():
+        try:
+            ask(session, store)
+        except MTLSError as error:
+            agent._note(error)
+        except MemoryError:
+            agent._note(OutOfMemory("not enough heap for the CA certificates: free some"))
+
+    return simplereenroll(session, request, spki, now, also)

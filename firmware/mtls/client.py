@@ -20,7 +20,7 @@ _GROWTH_BYTES = const(256)  # of a body whose length nobody said
 class Response:
     """`status_code`, `reason`, `headers` (names in any case); the body at once or in pieces."""
 
-    _content = None  # the body, once it is in memory
+    _content = None  # what is in memory of the body, once its end was seen
     _at = 0  # how much of that was read in pieces
 
     def __init__(self, session, parser):
@@ -53,7 +53,7 @@ class Response:
     def load(self):
         """Read what is left of the body into memory; the connection is free for the next call."""
         if self._content is None:
-            self._content = self._session.read_whole() if self._session else b""
+            self._content = self._source().read_whole()
 
     @property
     def text(self):
@@ -68,10 +68,19 @@ class Response:
             raise ProtocolError("the response's body is not JSON")
 
     def readinto(self, buf):
-        """Return how many bytes of the body came into `buf`, 0 at its end."""
+        """Return how many bytes of the body came into `buf`, 0 at its end.
+
+        Raises Unreachable when the session gave the body up before.
+        """
         if self._content is not None:
             return self._from_memory(buf)
-        return self._session.read_into(buf) if self._session else 0
+        return self._source().read_into(buf)
+
+    def _source(self):
+        """Return who reads the rest of the body: less than all of it must not look like all."""
+        if self._session is None:
+            raise Unreachable("the body was given up before its end")
+        return self._session
 
     def _from_memory(self, buf):
         n = min(len(buf), len(self._content) - self._at)
@@ -103,24 +112,15 @@ class Response:
             raise refusal
 
 
-def exchange(connection, head, body, parser):
-    """Send one request and read the response whole; its body becomes `parser.body`.
-
-    Raises OSError when the connection fails before its end, ProtocolError for a bad response.
-    """
-    connection.send(head)
-    if body:
-        connection.send(body)
-    while not parser.head():
-        fill(connection, parser)
-    parser.body = read_all(parser, lambda out: pull(connection, parser, out))
-
-
-def fill(connection, parser):
-    n = connection.receive_into(parser.buf)
+def filled(parser, n):
+    """Say that n bytes came into the parser's buffer; an end before the first is a failure."""
     if not n and not parser.started:
         raise OSError(_ECONNRESET)
     parser.filled(n)
+
+
+def fill(connection, parser):
+    filled(parser, connection.receive_into(parser.buf))
 
 
 def pull(connection, parser, out):
@@ -136,13 +136,23 @@ def read_all(parser, read_into):
     """Return the body as bytes, read with `read_into`; `parser` bounds it."""
     if parser.done:
         return b""
-    body = bytearray(parser.left if parser.left > 0 else _GROWTH_BYTES)
+    body = blank(parser)
     at = read_into(body)
     while not parser.done:
-        if at == len(body):
-            body.extend(bytes(_GROWTH_BYTES))
-        at += read_into(memoryview(body)[at:])
+        at += read_into(rest(body, at))
     return bytes(body if at == len(body) else memoryview(body)[:at])
+
+
+def blank(parser):
+    """Return what the rest of a body is read into: of its length, if somebody said that."""
+    return bytearray(parser.left if parser.left > 0 else _GROWTH_BYTES)
+
+
+def rest(body, at):
+    """Return the part of it from `at` on, with room for more."""
+    if at == len(body):
+        body.extend(bytes(_GROWTH_BYTES))
+    return memoryview(body)[at:]
 
 
 def _verb(method):
@@ -214,7 +224,7 @@ class SessionBase:
     # What a Call asks for
 
     def now(self):
-        from .clock import now
+        from .utc import now
 
         return now()
 
@@ -266,6 +276,10 @@ class SessionBase:
         if self._response is not None or (self._connection and self._connection.stale()):
             self.close()
 
+    def _opened(self, began):
+        self.connections += 1
+        self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
+
     def _limit(self):
         """Give the connection until the read or the total deadline, whichever comes first."""
         left = left_ms(self._deadline)
@@ -300,11 +314,17 @@ class SessionBase:
         self._response = response
         if parser.done:
             self._ended()
-            response._content = b""
         return response
+
+    def _pulled(self, n):
+        """Return how many bytes of the body came, and see whether it is whole now."""
+        if self._parser.done:
+            self._ended()
+        return n
 
     def _ended(self):
         """The response is whole: keep the connection, or do not."""
+        self._response._content = b""  # unless load puts there what it read
         self._detach()
         if not self._parser.keep_alive:
             self.close()
@@ -371,19 +391,7 @@ class Session(SessionBase):
         except (Refused, Untrusted) as error:
             self._tell(error)
             raise
-        self.connections += 1
-        self.handshake_ms = time.ticks_diff(time.ticks_ms(), began)
-
-    def wait_for_close(self, timeout_ms):
-        """Send nothing and wait; raise Refused if the peer closes or alerts meanwhile."""
-        self._connection.extend(timeout_ms)
-        try:
-            n = self._connection.receive_into(bytearray(1))
-        except OSError as error:
-            if error.errno == _ETIMEDOUT:
-                return
-            n = 0
-        raise Refused(0, None, "%s %s" % (self.host, "spoke first" if n else "hung up"))
+        self._opened(began)
 
     def request(self, method, path, **options):
         """Return the Response, whatever its status.
@@ -433,10 +441,7 @@ class Session(SessionBase):
             while not parser.head():
                 fill(self._connection, parser)
         except BaseException as error:
-            failure = self._failed(error)
-            if failure is error:
-                raise
-            raise failure
+            raise self._failed(error)
         return self._begun(Response(self, parser), whole)
 
     def _send(self, call):
@@ -453,18 +458,12 @@ class Session(SessionBase):
 
     def read_into(self, out):
         """Return how many bytes of the open response's body came into `out`, 0 at its end."""
-        parser = self._parser
         try:
             self._limit()
-            n = pull(self._connection, parser, out)
+            n = pull(self._connection, self._parser, out)
         except BaseException as error:
-            failure = self._failed(error)
-            if failure is error:
-                raise
-            raise failure
-        if parser.done:
-            self._ended()
-        return n
+            raise self._failed(error)
+        return self._pulled(n)
 
     def read_whole(self):
         """Return the rest of the open response's body."""

@@ -6,26 +6,15 @@ import time
 from micropython import const
 
 from .errors import ClockNotSet, Untrusted
+from .utc import BUILD_TIME, now
 
-# No board runs this library before it was written: 2026-01-01T00:00:00Z.
-BUILD_TIME = 1767225600
 # Flash wears: a floor that rose by less is kept in memory only.
 _FLOOR_STEP_S = const(3600)
 _DAY_S = const(86400)
 _SIGNED = const(("tsa", "leaf"))
 
 
-# Calendar (proleptic Gregorian, after Howard Hinnant's days_from_civil)
-
-
-def to_unix(year, month, day, hour=0, minute=0, second=0):
-    """Unix seconds of a civil time in UTC."""
-    shifted = year - (month <= 2)  # years that start in March put the leap day last
-    era = shifted // 400
-    of_era = shifted - era * 400
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
-    return ((days * 24 + hour) * 60 + minute) * 60 + second
+# Calendar, back: see utc.py
 
 
 def to_civil(unix):
@@ -42,29 +31,6 @@ def to_civil(unix):
     day = of_year - (153 * shifted + 2) // 5 + 1
     year += era * 400 + (month <= 2)
     return year, month, day, second // 3600, second // 60 % 60, second % 60, weekday
-
-
-# The board's clock
-
-
-def _epoch():
-    """Unix seconds of the board's time zero: 1970, or 2000 on some ports (ESP32)."""
-    return to_unix(time.gmtime(0)[0], 1, 1)
-
-
-def from_board(board_seconds):
-    """Unix seconds of what time.time() says."""
-    return int(board_seconds) + _epoch()
-
-
-def to_board(unix):
-    """What time.time() says at these Unix seconds."""
-    return unix - _epoch()
-
-
-def now():
-    """The board's clock in Unix seconds, whether right or not."""
-    return from_board(time.time())
 
 
 def set_time(unix):

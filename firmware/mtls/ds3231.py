@@ -8,8 +8,9 @@ Registers as in Maxim's data sheet 19-5170, rev. 10, figure 1 ("Timekeeping Regi
 
 from micropython import const
 
-from .clock import to_civil, to_unix
+from .clock import to_civil
 from .errors import ClockNotSet, ConfigError
+from .utc import to_unix
 
 _ADDRESS = const(0x68)
 _TIME = const(0x00)  # seconds, minutes, hours, day of week, date, month, year: BCD

@@ -29,14 +29,14 @@ def health_check(source=os.urandom):
     sample = b"".join([source(32) for _ in range(_SAMPLE // 32)])
     if len(sample) != _SAMPLE:
         raise EntropyError("the random source gave too little")
-    last = run = 0
-    for octet in sample:
-        run = run + 1 if octet == last else 1
-        if run >= _RUN_CUTOFF:
-            raise EntropyError("the random source repeats one octet")
-        last = octet
+    # A run that long covers one of every 16 octets, and a neighbour of it.
+    for i in range(_RUN_CUTOFF - 1, _SAMPLE, _RUN_CUTOFF):
+        octet = sample[i]
+        if octet == sample[i - 1] or octet == sample[i + 1 - _SAMPLE]:
+            if bytes((octet,)) * _RUN_CUTOFF in sample:
+                raise EntropyError("the random source repeats one octet")
     for start in range(0, _SAMPLE, _WINDOW):
-        if sample[start : start + _WINDOW].count(sample[start : start + 1]) >= _WINDOW_CUTOFF:
+        if sample.count(sample[start : start + 1], start, start + _WINDOW) >= _WINDOW_CUTOFF:
             raise EntropyError("the random source prefers one octet")
     if sample.find(sample[:32], 1) >= 0:
         raise EntropyError("the random source repeats itself")

@@ -80,7 +80,7 @@ class DecodeError(ProtocolError):
 def console_facts(error):
     """Return ("refused" or "error", (key, value) pairs): what a log or console says of an error."""
     if not isinstance(error, Refused):
-        detail = error.args[0] if error.args else "-"
+        detail = str(error.args[0]) if error.args else "-"
         return "error", (("kind", type(error).__name__), ("detail", detail))
     facts = (("status", error.status), ("type", error.type or "-"))
     if error.type is None and error.detail:

@@ -11,7 +11,6 @@ from .errors import ProtocolError, Untrusted
 PREFIX = "/.well-known/est/"
 _PKCS10 = const("application/pkcs10")
 PKCS7 = const("application/pkcs7-mime")
-_SAN = const("2.5.29.17")
 _MAX_SKEW_S = const(600)
 _HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64")))
 
@@ -19,25 +18,6 @@ _HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base
 def basic_authorization(user, password):
     text = binascii.b2a_base64((user + ":" + password).encode()).decode()
     return "Basic " + text.replace("\n", "")
-
-
-def enrolment_request(key, config, hardware_id):
-    """Return the CSR (DER) of a first enrolment: the names of DESIGN 7."""
-    from .keys import csr, device_san, device_subject
-
-    return csr(
-        key,
-        device_subject(config["device_id"], hardware_id),
-        device_san(config["trust_domain"], config["device_id"]),
-    )
-
-
-def renewal_request(key, leaf):
-    """Return the CSR (DER) that repeats subject and SAN of the leaf (RFC 7030 4.2.2)."""
-    from .keys import csr
-
-    san = leaf.extension(_SAN)
-    return csr(key, leaf.subject, bytes(san[1]) if san else None)
 
 
 def content(response, expected):

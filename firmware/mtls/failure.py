@@ -14,7 +14,7 @@ _CONN_EOF = const(-0x7280)
 _OUT_OF_MEMORY = const((12, -0x7F00, -0x2880, -0x3F80, -0x10))  # ENOMEM; SSL, X.509, PK, bignum
 
 # Also said of a signature that mbedTLS had no heap left to check.
-_UNSIGNED = const("verified: The certificate is not correctly signed by the trusted CA")
+_UNSIGNED = const("The certificate is not correctly signed by the trusted CA")
 
 
 def signing_failure(context):
@@ -24,7 +24,7 @@ def signing_failure(context):
 
 
 def handshake_error(error, host, port, heard, pins, context, free):
-    """As tls_error, where a key in a chip, pins, or a heap with only `free` bytes before may have
+    """As tls_error, but a key in a chip, pins, or a heap with only `free` bytes before may have
     been the reason."""
     failure = signing_failure(context)
     if failure is not None:
@@ -33,14 +33,14 @@ def handshake_error(error, host, port, heard, pins, context, free):
     if pins is not None and pins.refused:
         return Untrusted(where + " is verified, but none of its keys is pinned")
     found = tls_error(error, where, heard)
-    unsigned = isinstance(found, Untrusted) and found.args[0].endswith(_UNSIGNED)
+    unsigned = isinstance(error, ValueError) and str(error).strip() == _UNSIGNED
     if (unsigned or isinstance(found, ProtocolError)) and free < needed() + DOUBT_BYTES:
-        return OutOfMemory("not enough heap, or " + found.args[0], *found.args[1:])
+        return OutOfMemory("not enough heap, or %s" % found.args[0], *found.args[1:])
     return found
 
 
 def tls_error(error, where, heard):
-    """Return the library's error for what `tls` raised during a handshake, None if not known.
+    """Return the library's error for what `tls` raised during a handshake, itself if not known.
 
     `heard`: the peer has sent something. It refuses a certificate after its own hello; one that
     hangs up without a word (it restarts, it is full, its balancer has no backend) refuses nothing.
@@ -51,7 +51,7 @@ def tls_error(error, where, heard):
         reasons = [line for line in str(error).split("\n") if line]
         return Untrusted(where + " is not verified: " + "; ".join(reasons))
     if not isinstance(error, OSError):
-        return None
+        return error
     code = error.errno
     if code == _ETIMEDOUT:
         return Unreachable(where + " does not finish the TLS handshake in time")

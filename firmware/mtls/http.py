@@ -54,12 +54,6 @@ def request_head(method, host, target, headers=(), length=None):
     return text.encode()
 
 
-def request_bytes(method, host, target, headers=(), body=None):
-    """Return a whole request: the head, and its body if it has one."""
-    head = request_head(method, host, target, headers, None if body is None else len(body))
-    return head + body if body else head
-
-
 def _bad(what):
     raise ProtocolError("the response " + what)
 

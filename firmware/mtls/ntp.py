@@ -7,8 +7,8 @@ import time
 
 from micropython import const
 
-from .clock import BUILD_TIME
 from .errors import ProtocolError, Unreachable
+from .utc import BUILD_TIME
 
 _PACKET_SIZE = const(48)
 _CLIENT = const(0x23)  # version 4, mode 3

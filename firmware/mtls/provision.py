@@ -24,8 +24,8 @@ def put_seed(seed_base64):
 
 def install(store, key_der, cert_der=b""):
     """Write the factory identity: nobody else does, and the key that is there stays."""
+    from .custody import pack_identity
     from .errors import ConfigError
-    from .store import pack_identity
 
     held = store.identity("idevid")
     if held is not None and held.key_der != key_der:
@@ -34,9 +34,10 @@ def install(store, key_der, cert_der=b""):
 
 
 def idevid_csr():
-    from .est import enrolment_request
+    from .custody import hardware_id
+    from .enrolment import enrolment_request
     from .net import radio_on
-    from .store import Store, hardware_id
+    from .store import Store
 
     store = Store()
     identity = store.identity("idevid")

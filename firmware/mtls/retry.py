@@ -3,7 +3,7 @@
 
 from micropython import const
 
-from .clock import to_unix
+from .utc import to_unix
 
 _BASE_MS = const(500)
 _CEILING_MS = const(30000)

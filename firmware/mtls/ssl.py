@@ -67,7 +67,4 @@ def wrap_socket(
     except Exception as error:
         from .failure import signing_failure, tls_error
 
-        mapped = signing_failure(made) or tls_error(error, server_hostname, True)
-        if mapped is None:
-            raise
-        raise mapped
+        raise signing_failure(made) or tls_error(error, server_hostname, True)

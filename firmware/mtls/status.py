@@ -3,8 +3,8 @@
 
 import gc
 
-from .clock import now
 from .plan import renewal_time
+from .utc import now
 
 
 def status(agent):

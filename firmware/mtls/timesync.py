@@ -16,18 +16,23 @@ _HEADERS = const((("Content-Type", _QUERY), ("Accept", _REPLY), ("Connection", "
 
 def post(url, headers, body, timeout_ms):
     """Return the parser of one plain HTTP POST; raises Unreachable and ProtocolError."""
-    from .client import exchange
-    from .http import ResponseParser, request_bytes
-    from .tls import connect_plain
+    from .client import fill, pull, read_all
+    from .http import ResponseParser, request_head
+    from .tls import Connection, deadline_in, open_wire
     from .url import split_url
 
     _, host, port, target = split_url(url, ("http",))
-    connection = connect_plain(host, port, timeout_ms)
+    wire = open_wire(host, port, deadline_in(timeout_ms))
+    wire.blocking = False
+    connection = Connection(wire, wire.raw)
     parser = ResponseParser("POST", _MAX_REPLY_BYTES)
     try:
         connection.extend(timeout_ms)
-        head = request_bytes("POST", "%s:%d" % (host, port), target, headers, body)
-        exchange(connection, head, None, parser)
+        authority = "%s:%d" % (host, port)
+        connection.send(request_head("POST", authority, target, headers, len(body)) + body)
+        while not parser.head():
+            fill(connection, parser)
+        parser.body = read_all(parser, lambda out: pull(connection, parser, out))
     except OSError as error:
         raise Unreachable("%s:%d does not answer: is it running?" % (host, port), error.errno)
     finally:

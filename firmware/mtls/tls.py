@@ -22,7 +22,7 @@ from .errors import (
     StoreDamaged,
     Unreachable,
 )
-from .heap import make_room
+from .heap import fill_holes, make_room
 
 # RSA verifies cheaply on a board, ECDSA does not; all of these are forward-secret AEAD (DESIGN 5).
 _CIPHERS = const(
@@ -57,11 +57,11 @@ def require_ready(store, clock=None):
     if clock is not None:
         believable = clock.believable
     else:
-        from .clock import BUILD_TIME, now
+        from .utc import BUILD_TIME, now
 
         believable = now() >= max(BUILD_TIME, store.read_floor())
     if not believable:
-        raise ClockNotSet("no believable time yet, nothing is sent before: sync it first")
+        raise ClockNotSet("no believable time yet: sync it first")
     store.drbg()  # a board with stuck entropy opens no TLS session
 
 
@@ -75,12 +75,14 @@ def choose_identity(store, identity):
     else:
         identity = identity()
     if identity is None or not identity.cert_der:
-        raise NotEnrolled("no usable certificate on this board yet: let an Agent enrol it")
+        raise NotEnrolled("no usable certificate yet: let an Agent enrol it")
     return identity
 
 
 class _Wire(io.IOBase):
     """The stream that mbedTLS sees: None is "not now", a negative number is an errno."""
+
+    holes = None  # during a handshake: heap.fill_holes(), from when mbedTLS has its buffers
 
     def __init__(self, raw, deadline):
         self.raw = raw
@@ -115,6 +117,8 @@ class _Wire(io.IOBase):
             return -error.errno
 
     def write(self, buf):
+        if self.holes:
+            next(self.holes)
         try:
             while True:
                 n = self.raw.write(buf)
@@ -208,7 +212,8 @@ def dial(host, port, deadline):
             _close(raw)
             raise _refuses(host, port, error)
     try:
-        raw.setsockopt(6, 1, 1)  # TCP_NODELAY: Nagle and delayed ACK cost 40 ms a handshake
+        # Nagle and delayed ACK cost 40 ms a handshake; lwIP has a number of its own for it.
+        raw.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), 1)
     except (OSError, AttributeError):
         pass  # a port without it still works
     return _Wire(raw, deadline)
@@ -233,7 +238,7 @@ def _refuses(host, port, error):
     return _unreachable(host, port, "refuses the connection: is it running?", error.errno)
 
 
-def _open(host, port, deadline):
+def open_wire(host, port, deadline):
     """Connect TCP within the deadline; raise Unreachable."""
     wire = dial(host, port, deadline)
     try:
@@ -242,13 +247,6 @@ def _open(host, port, deadline):
         _close(wire.raw)
         raise
     return settle(wire, host, port, events)
-
-
-def connect_plain(host, port, timeout_ms):
-    """Return a plain TCP Connection."""
-    wire = _open(host, port, deadline_in(timeout_ms))
-    wire.blocking = False
-    return Connection(wire, wire.raw)
 
 
 def client_context(anchors, identity=None, pins=None):
@@ -288,6 +286,15 @@ def step_deadline(left, limit_ms):
     return deadline_in(left if limit_ms is None else min(left, limit_ms))
 
 
+def hold_holes(wire, context, free):
+    """Fill the heap's holes during a handshake, but not where a secure element signs: its driver
+    allocates in the middle of it. Return whether."""
+    if getattr(context, "ecdsa_sign_callback", None):
+        return False
+    wire.holes = fill_holes(free)
+    return True
+
+
 def connect_tls(
     host,
     port,
@@ -302,13 +309,16 @@ def connect_tls(
     make_room()
     free = gc.mem_free()
     total = deadline_in(timeout_ms)
-    wire = _open(host, port, step_deadline(timeout_ms, connect_ms))
+    wire = open_wire(host, port, step_deadline(timeout_ms, connect_ms))
     wire.deadline = step_deadline(left_ms(total), handshake_ms)
     context = None
     if awake:
         awake(True)
+    threshold = gc.threshold()
     try:
         context = client_context(anchors, identity, pins)
+        if hold_holes(wire, context, free):
+            gc.threshold(-1)  # mbedTLS takes some 600 KB and gives them back
         stream = context.wrap_socket(wire, server_hostname=host)
     except BaseException as error:  # Ctrl-C too: the socket is closed either way
         _close(wire.raw)
@@ -316,12 +326,11 @@ def connect_tls(
         gc.collect()
         from .failure import handshake_error
 
-        mapped = handshake_error(error, host, port, heard, pins, context, free)
-        if mapped is None:
-            raise
-        raise mapped
+        raise handshake_error(error, host, port, heard, pins, context, free)
     finally:
+        gc.threshold(threshold)
         if awake:
             awake(False)
+    wire.holes = None
     wire.blocking = False
     return Connection(wire, stream)

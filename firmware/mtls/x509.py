@@ -6,9 +6,9 @@ import hashlib
 from micropython import const
 
 from . import der
-from .clock import now as _now
-from .clock import to_unix
 from .errors import DecodeError, UnsupportedAlgorithm, Untrusted
+from .utc import now as _now
+from .utc import to_unix
 
 _SHA256_WITH_RSA = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b")  # 1.2.840.113549.1.1.11
 _RSA_ENCRYPTION = const(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01")  # 1.2.840.113549.1.1.1

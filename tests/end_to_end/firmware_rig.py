@@ -1,4 +1,4 @@
-"""A provisioned simulated board under a real gateway, and what tests do to it."""
+"""A provisioned board under a real gateway, and what tests do to it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from handfast.admin_client import AdminClient
+from handfast.boards import provision as provisioning
 from handfast.boards.console import Console, Event
+from handfast.boards.device_library import DeviceLibrary
 from handfast.boards.provision import provision
+from handfast.boards.qemu_mps2 import QemuMps2Board
+from handfast.boards.qemu_mps2_build import BOARD as QEMU_MPS2
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
+from handfast.boards.virtual_board import VirtualBoard
+from handfast.resources import firmware_dir
 
 DEADLINE_S = 30.0
+# What the tests run on that ask whether a board, of whatever kind, does what it must.
+BOARDS = ("sim-pico-w", QEMU_MPS2)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
@@ -23,10 +33,16 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEAD
         time.sleep(0.02)
 
 
+def give_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have boards given the library as source, for tests that look into it by its own names."""
+    files = {path.name: path.read_bytes() for path in (firmware_dir() / "mtls").glob("*.py")}
+    monkeypatch.setattr(provisioning, "device_library", lambda *_: DeviceLibrary(files, None))
+
+
 class Rig:
     """One board: `start` powers it on with its console read, `stop` takes the power away."""
 
-    def __init__(self, board: SimulatedBoard, gateway: AdminClient) -> None:
+    def __init__(self, board: VirtualBoard, gateway: AdminClient) -> None:
         self.board = board
         self.gateway = gateway
         self.device_id = board.name
@@ -134,4 +150,6 @@ def make_rig(
     profile: str = "sim-pico-w",
     **of_board: Any,
 ) -> Rig:
+    if profile == QEMU_MPS2:
+        return Rig(QemuMps2Board(directory=folder, name=name, **of_board), gateway)
     return Rig(SimulatedBoard(profile, directory=folder, name=name, **of_board), gateway)

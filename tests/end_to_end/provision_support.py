@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,18 @@ from handfast.pki.authorities import create_authorities
 from handfast.state import StateDir
 
 PASSPHRASE = b"correct horse battery staple"
+_OPTIONS = GatewayOptions(names=("127.0.0.1",))
 
 
 @contextmanager
-def running_gateway(root: Path) -> Iterator[tuple[StateDir, GatewayProcess]]:
+def running_gateway(
+    root: Path, options: GatewayOptions = _OPTIONS
+) -> Iterator[tuple[StateDir, GatewayProcess]]:
     """A gateway with CAs of its own below ``root``, stopped at the end."""
     state = StateDir(root)
     state.create()
     create_authorities(state, PASSPHRASE)
-    with GatewayProcess(state, PASSPHRASE, GatewayOptions(names=("127.0.0.1",))) as gateway:
+    with GatewayProcess(state, PASSPHRASE, options) as gateway:
         yield state, gateway
 
 
@@ -40,3 +44,22 @@ def running_board(
     with SimulatedBoard(profile, directory=folder, micropython=micropython) as board:
         board.power_on()
         yield board
+
+
+@contextmanager
+def answers_end_with_the_power(board: SimulatedBoard, link: SerialLink) -> Iterator[None]:
+    """Nobody waits for the answer of a board whose power failed."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.002):
+            if board.power_was_cut:
+                link.abandon()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

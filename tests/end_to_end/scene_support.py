@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handfast.boards import device_library, provision
+from handfast.boards.virtual import boards_at
 from handfast.lab.demo.report import Check, Report
 from handfast.lab.demo.scene import Act, Scene
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -28,7 +29,9 @@ def empty_stage(
     folder = tmp_path / "stage"
     folder.mkdir()
     state = make_state(tmp_path)
-    options = GatewayOptions(device_lifetime_s=lifetime_s, overlap_s=OVERLAP_S)
+    options = GatewayOptions(
+        device_lifetime_s=lifetime_s, overlap_s=OVERLAP_S, boards_at=boards_at(profile)
+    )
     with GatewayProcess(state, PASSPHRASE, options) as gateway:
         scene = Scene(
             profile=profile,

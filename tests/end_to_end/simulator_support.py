@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import serial
+from littlefs import LittleFS
+from littlefs.context import UserContext
 
 DEADLINE_S = 20
+SECTOR = 4096
 
 
 class Repl:
@@ -61,7 +66,47 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEAD
         time.sleep(0.005)
 
 
+def kill_its_bench(profile: str, folder: Path) -> None:
+    """Let another process run a board, kill that process, and wait for the board's own to end."""
+    code = (
+        "import sys, pathlib\nfrom handfast.boards.virtual import virtual_board\n"
+        f"board = virtual_board({profile!r}, directory=pathlib.Path({str(folder)!r}))\n"
+        "board.power_on()\nprint(board.pid, flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as harness:
+        assert harness.stdout is not None
+        pid = int(harness.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        harness.kill()
+        wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the board to end", 10)
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used so far (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def filesystem(image: Path) -> LittleFS:
+    """Open a flash image with another implementation's build of littlefs."""
+    content = image.read_bytes()
+    context = UserContext(len(content))
+    context.buffer[:] = content
+    fs = LittleFS(
+        context,
+        block_size=SECTOR,
+        block_count=len(content) // SECTOR,
+        prog_size=256,
+        read_size=32,
+        cache_size=1024,
+        mount=False,
+    )
+    fs.mount()
+    return fs
+
+
+def read(fs: LittleFS, path: str) -> bytes:
+    with fs.open(path, "rb") as file:
+        return bytes(file.read())

@@ -9,32 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import Rig, make_rig
+from firmware_rig import Rig, give_source, make_rig
+from provision_support import running_gateway
 
 from handfast.boards.definition import load_board
 from handfast.errors import BoardProblem
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
-from handfast.state import StateDir
 
-PASSPHRASE = b"for tests only"
 TESTS = Path(__file__).parent.parent
 ON_BOARD = {
     "/lib/machine.py": TESTS / "end_to_end" / "chip_machine.py",
     "/lib/atecc_model.py": TESTS / "firmware" / "atecc_model.py",
 }
 CHIP: dict[str, Any] = {"i2c": 0, "scl": 5, "sda": 4, "slots": {"idevid": 0, "a": 2, "b": 3}}
-CALLBACK = ("ecdsa-sign-callback",)
+CALLBACK = ("secure-element",)
 MODEL_KB = 48  # of heap, for what a real chip does outside it
 _names = (f"chip-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    state = StateDir(tmp_path_factory.mktemp("gateway"))
-    create_authorities(state, PASSPHRASE)
     options = GatewayOptions(device_lifetime_s=15, overlap_s=2)
-    with GatewayProcess(state, PASSPHRASE, options) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as (_, gateway):
         yield gateway
 
 
@@ -42,8 +38,11 @@ MakeRig = Callable[..., Rig]
 
 
 @pytest.fixture
-def rig_with_chip(gateway: GatewayProcess, tmp_path: Path) -> Iterator[MakeRig]:
+def rig_with_chip(
+    gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeRig]:
     """Makes a board with a chip beside it; slot 0 has the permanent key that it was sold with."""
+    give_source(monkeypatch)  # the chip's model calculates by the library's own names
     rigs = []
 
     def make(profile: str = "sim-pico-w", options: tuple[str, ...] = CALLBACK) -> Rig:
@@ -160,7 +159,9 @@ def test_stock_firmware_gets_a_certificate_for_the_chips_key_and_says_that_tls_c
     assert found["matches"]
 
 
-def test_384_bits_of_a_sha384_suite_are_signed_by_their_first_256(rig_with_chip: MakeRig) -> None:
+def test_384_bits_of_a_sha384_suite_are_signed_by_their_first_256(
+    rig_with_chip: MakeRig,
+) -> None:
     rig = rig_with_chip()
     rig.provision(secure_element=CHIP)
     rig.start()

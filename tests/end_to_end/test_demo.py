@@ -141,10 +141,10 @@ def test_every_promise_holds(profile: str, boards: int, tmp_path: Path) -> None:
 # Where the project is broken: file, good text, bad text; and the checks that must find it out.
 BREAKAGES = (
     (
-        "firmware/mtls/store.py",
-        '    def write_identity(self, name, key_der, cert_der=b""):\n',
-        "    def write_identity(self, name, key_der, cert_der=b''):\n"
-        "        print('debug', __import__('binascii').hexlify(key_der))\n",
+        "firmware/mtls/custody.py",
+        'def write_identity(store, name, key_der, cert_der=b""):\n',
+        "def write_identity(store, name, key_der, cert_der=b''):\n"
+        "    print('debug', __import__('binascii').hexlify(key_der))\n",
         "private keys: never left their boards",
     ),
     (

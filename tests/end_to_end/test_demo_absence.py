@@ -25,8 +25,9 @@ def test_a_board_comes_back_from_a_long_absence(profile: str, tmp_path: Path) ->
 def test_a_board_that_does_not_think_of_its_idevid_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = 'idevid = store.identity("idevid")\n'
-    break_firmware(tmp_path, monkeypatch, "mtls/agent.py", good, "idevid = None\n")
+    good = 'idevid = agent.store.identity("idevid")\n    if idevid is not None and'
+    bad = "idevid = None\n    if idevid is not None and"
+    break_firmware(tmp_path, monkeypatch, "mtls/enrolment.py", good, bad)
     monkeypatch.setattr(comeback, "BOOT_WITHIN_S", 8.0)
     with empty_stage(tmp_path, lifetime_s=4) as scene:
         checks, _ = play(long_absence, scene)

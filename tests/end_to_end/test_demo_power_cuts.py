@@ -14,12 +14,12 @@ from handfast.lab.demo.power_cuts import LEAST_CUTS, power_cuts
 SURVIVED = "power cuts: every one survived"
 NOTHING_LOST = "power cuts: nothing lost, nothing left over"
 
-STORE, AGENT = "mtls/store.py", "mtls/agent.py"
-WRITE = 'self._write("current", name.encode() + b"\\n")'
-CALL = "        self.store.set_current(identity.name)\n"
+STORE, PROOF = "mtls/custody.py", "mtls/proof.py"
+WRITE = 'store._write("current", name.encode() + b"\\n")'
+CALL = "    agent.store.set_current(identity.name)\n"
 READ_BACK = (
-    "        if self.store.current() != identity.name:\n"
-    '            raise StoreDamaged("the pointer to slot %s did not reach the flash"'
+    "    if agent.store.current() != identity.name:\n"
+    '        raise StoreDamaged("the pointer to slot %s did not reach the flash"'
     " % identity.name)\n"
 )
 
@@ -37,7 +37,7 @@ def test_every_power_cut_is_survived(profile: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
-    [(STORE, WRITE, "pass"), (AGENT, CALL, "")],
+    [(STORE, WRITE, "pass"), (PROOF, CALL, "")],
     ids=["not written", "not asked for"],
 )
 def test_a_firmware_without_the_pointer_write_fails(
@@ -64,7 +64,7 @@ def test_a_firmware_with_neither_the_pointer_write_nor_the_read_back_fails(
     4.5 promises that it is on flash before a leaf's first request; so the check looks at the flash
     of boards that came back, and finds it missing.
     """
-    break_firmware(tmp_path, monkeypatch, AGENT, CALL + READ_BACK, "")
+    break_firmware(tmp_path, monkeypatch, PROOF, CALL + READ_BACK, "")
     with empty_stage(tmp_path) as scene:
         checks, _ = play(power_cuts, scene)
     assert not checks[SURVIVED].passed
@@ -75,8 +75,8 @@ def test_a_firmware_with_neither_the_pointer_write_nor_the_read_back_fails(
 def test_a_firmware_that_leaves_half_written_files_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = '                    os.remove(self._path(folder + "/" + name if folder else name))\n'
-    keep = '                    os.rename(self._path(name), self._path("left.new"))\n'
+    sweep = '                os.remove(store._path(folder + "/" + name if folder else name))\n'
+    keep = '                os.rename(store._path(name), store._path("left.new"))\n'
     break_firmware(tmp_path, monkeypatch, STORE, sweep, keep)
     monkeypatch.setattr(act, "LEAST_CUTS", 20)
     with empty_stage(tmp_path) as scene:

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 from firmware_rig import Rig, make_rig
+from provision_support import running_gateway
 
 from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
-from handfast.state import StateDir
 
-PASSPHRASE = b"for tests only"
 _DECOMMISSION = "from mtls.store import Store\nStore().decommission()"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    state = StateDir(tmp_path_factory.mktemp("gateway"))
-    create_authorities(state, PASSPHRASE)
-    with GatewayProcess(state, PASSPHRASE, GatewayOptions(device_lifetime_s=6)) as gateway:
+    options = GatewayOptions(device_lifetime_s=6)
+    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as (_, gateway):
         yield gateway
 
 

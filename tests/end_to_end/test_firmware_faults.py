@@ -15,7 +15,8 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from firmware_rig import DEADLINE_S, Rig, make_rig
+from firmware_rig import DEADLINE_S, Rig, give_source, make_rig
+from provision_support import PASSPHRASE, running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.lab.lying_ntp import LyingNtpServer
@@ -24,15 +25,12 @@ from handfast.pki.issue import issue_device_leaf
 from handfast.resources import firmware_dir
 from handfast.state import StateDir
 
-PASSPHRASE = b"for tests only"
 _names = (f"faulty-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    state = StateDir(tmp_path_factory.mktemp("gateway"))
-    create_authorities(state, PASSPHRASE)
-    with GatewayProcess(state, PASSPHRASE, GatewayOptions()) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), GatewayOptions()) as (_, gateway):
         yield gateway
 
 
@@ -227,7 +225,10 @@ def test_the_gateway_says_how_often_to_report(rig: Rig) -> None:
     assert at_ms[2] - at_ms[0] < 4000
 
 
-def test_a_session_on_a_board_without_time_sends_nothing(rig: Rig) -> None:
+def test_a_session_on_a_board_without_time_sends_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_source(monkeypatch)
     rig.provision()
     rig.start()
     rig.event("telemetry")
@@ -235,7 +236,7 @@ def test_a_session_on_a_board_without_time_sends_nothing(rig: Rig) -> None:
     printed = rig.repl(
         "import mtls\nfrom mtls.clock import set_time\nset_time(0)\nstore = mtls.Store()\n"
         "import socket\ndef none(*_): raise AssertionError('a socket was asked for')\n"
-        "import mtls.tls\nmtls.tls._open = none\n"
+        "import mtls.tls\nmtls.tls.open_wire = none\n"
         "try: mtls.Session(store.config()['api_url'], store).get('/v1/ping')\n"
         "except mtls.MTLSError as error: print(repr(error))"
     )
@@ -283,7 +284,10 @@ while True:
 """
 
 
-def test_a_flash_that_is_full_at_any_write_of_a_renewal_keeps_the_leaf(rig: Rig) -> None:
+def test_a_flash_that_is_full_at_any_write_of_a_renewal_keeps_the_leaf(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_source(monkeypatch)
     rig.provision(files={"/main.py": _RENEW_ON_A_FULL_FLASH.encode()})
     console = rig.start()
     console.wait_for("DONE", DEADLINE_S)

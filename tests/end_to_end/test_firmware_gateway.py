@@ -258,7 +258,7 @@ def test_the_key_that_enrolled_is_nowhere_in_the_gateways_files(rig: Rig, state:
     rig.stop()
     printed = rig.repl(
         "import binascii\nfrom mtls.store import Store\n"
-        "print(binascii.hexlify(Store().identity('a').key()._d.to_bytes(32, 'big')).decode())"
+        "print(binascii.hexlify(Store().identity('a').key().to_der()[7:39]).decode())"
     )
     key = bytes.fromhex(printed.strip())
     needles = (key, key.hex().encode(), base64.b64encode(key)[:40])

@@ -8,14 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from firmware_rig import Rig, make_rig, wait_until
+from firmware_rig import Rig, give_source, make_rig, wait_until
+from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
 from handfast.resources import firmware_dir
-from handfast.state import StateDir
-
-PASSPHRASE = b"for tests only"
 
 _RENEW_UP_TO_THE_POINTER = """
 import mtls
@@ -37,9 +34,8 @@ agent.step()
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    state = StateDir(tmp_path_factory.mktemp("gateway"))
-    create_authorities(state, PASSPHRASE)
-    with GatewayProcess(state, PASSPHRASE, GatewayOptions(overlap_s=0)) as gateway:
+    options = GatewayOptions(overlap_s=0)
+    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as (_, gateway):
         yield gateway
 
 
@@ -87,13 +83,14 @@ def test_a_board_refused_on_its_newest_slot_goes_to_the_other(
 
 
 def test_firmware_without_the_pointer_write_does_not_pass(
-    new_rig: Callable[[str], Rig],
+    new_rig: Callable[[str], Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    give_source(monkeypatch)
     rig = new_rig("without-pointer")
-    store = (firmware_dir() / "mtls/store.py").read_text()
-    write = 'self._write("current", name.encode() + b"\\n")'
-    assert store.count(write) == 1
-    rig.provision(files={"/lib/mtls/store.py": store.replace(write, "pass").encode()})
+    custody = (firmware_dir() / "mtls/custody.py").read_text()
+    write = 'store._write("current", name.encode() + b"\\n")'
+    assert custody.count(write) == 1
+    rig.provision(files={"/lib/mtls/custody.py": custody.replace(write, "pass").encode()})
     console = rig.start()
     rig.event("error", kind="StoreDamaged")
     assert not console.events("telemetry")

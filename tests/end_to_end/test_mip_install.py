@@ -1,10 +1,10 @@
-"""`mpremote mip install` of the library from a checkout, on a board that has none."""
+"""`mpremote mip install` of the library, on a board that has none."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import pytest
 from firmware_rig import Rig, make_rig
 from provision_support import running_gateway
 
+from handfast.boards.device_library import device_library
 from handfast.resources import firmware_dir
 
+CHECKOUT = firmware_dir() / "package.json"
 REMOVE = """
 import os
 for name in os.listdir('/lib/mtls'):
@@ -40,10 +42,9 @@ def rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
         yield rig
 
 
-def install(rig: Rig) -> str:
+def install(rig: Rig, package: Path) -> str:
     """Run the real mpremote as a user would, and leave the board switched off."""
     rig.board.power_on()
-    package = firmware_dir() / "package.json"
     mpremote = [sys.executable, "-m", "mpremote", "connect", rig.board.serial_url]
     done = subprocess.run(
         [*mpremote, "mip", "install", package],
@@ -57,16 +58,40 @@ def install(rig: Rig) -> str:
     return done.stdout
 
 
-def test_a_board_enrols_and_reports_with_the_library_from_mip(rig: Rig) -> None:
-    assert "Done" in install(rig)
+def compact(folder: Path) -> Path:
+    """Have the compact library written as a user would; return its package.json."""
+    command = [sys.executable, "-m", "handfast", "firmware", "library", "--out", folder]
+    subprocess.run([*command, "--mpy", "6.3"], check=True, capture_output=True, timeout=120)
+    return folder / "package.json"
+
+
+def hashes(files: Iterable[Path]) -> list[tuple[str, str]]:
+    return [(path.name, sha256(path.read_bytes()).hexdigest()) for path in sorted(files)]
+
+
+@pytest.mark.parametrize("form", ["checkout", "compact"])
+def test_a_board_enrols_and_reports_with_the_library_from_mip(
+    rig: Rig, tmp_path: Path, form: str
+) -> None:
+    package = CHECKOUT if form == "checkout" else compact(tmp_path / "library")
+    assert "Done" in install(rig, package)
     rig.start()
     rig.event("enrolled")
     rig.event("telemetry")
 
 
 def test_what_mip_installs_is_the_checkout_s_library_to_the_byte(rig: Rig) -> None:
-    install(rig)
+    install(rig, CHECKOUT)
     found = rig.repl(HASHES).split()
-    modules = sorted((firmware_dir() / "mtls").glob("*.py"))
-    wanted = [(path.name, sha256(path.read_bytes()).hexdigest()) for path in modules]
+    wanted = hashes((firmware_dir() / "mtls").glob("*.py"))
+    assert list(zip(found[::2], found[1::2], strict=True)) == wanted
+
+
+def test_compact_bytecode_that_mip_installs_is_what_provisioning_gives(
+    rig: Rig, tmp_path: Path
+) -> None:
+    install(rig, compact(tmp_path / "library"))
+    found = rig.repl(HASHES).split()
+    files = device_library("1.26.1", 6).files
+    wanted = sorted((name, sha256(content).hexdigest()) for name, content in files.items())
     assert list(zip(found[::2], found[1::2], strict=True)) == wanted

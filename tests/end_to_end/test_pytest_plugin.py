@@ -106,6 +106,10 @@ def test_a_report_carries_all_that_the_boards_said_and_no_secret(project: Projec
         r"^\d{4}-\d\d-\d\dT[\d:.]+\+00:00 mtls: boot ", said[f"handfast_console_{board}"]
     )
     assert len(said["handfast_heap_free"].split()) >= 2
+    answers = cases["test_tells_secrets"].iter("property")
+    told = {p.get("name"): p.get("value") or "" for p in answers}
+    assert len(told["handfast_answer_ms"].split()) == 3  # three times exec
+    assert float(told["handfast_heap_free_median"]) > 1000  # no application reported it
     assert float(said["handfast_handshake_ms_median"]) > 0
     assert said["handfast_rotation"] == "1"
     for title in ("TLS handshake (ms)", "free heap (bytes)", "certificates issued"):
@@ -166,6 +170,11 @@ def test_hangs_for_good(board):
     os.kill(board.bench.pid, signal.SIGSTOP)
     board.exec("print(1)", timeout_s=0.5)
 
+def test_panics_for_good(board):
+    board.bench.reset = board.bench.power_cycle = lambda **_: None
+    board.exec("import micropython, time\\nmicropython.kbd_intr(-1)\\n"
+               "while True:\\n print('Guru Meditation')\\n time.sleep(0.2)", timeout_s=0.5)
+
 def test_goes_on(board):
     board.exec("print(1)")
     open("went-on", "w").write(board.name)
@@ -176,7 +185,7 @@ def test_a_board_that_hangs_is_reset_then_power_cycled_then_quarantined(project:
     project.write("test_hang.py", HANGS)
     outcome = project.run("--junitxml=junit.xml", "-rA")
     text = outcome.text
-    assert (outcome.status, outcome.counted("failed"), outcome.counted("passed")) == (1, 3, 1), text
+    assert (outcome.status, outcome.counted("failed"), outcome.counted("passed")) == (1, 4, 1), text
     notes = {
         case.get("name"): next(
             (p.get("value") for p in case.iter("property") if "_notes_" in str(p.get("name"))), None
@@ -193,6 +202,9 @@ def test_a_board_that_hangs_is_reset_then_power_cycled_then_quarantined(project:
     )
     assert "boards that did not answer" in text
     assert "last words" in text
+    summary = text.partition("boards that did not answer")[2]
+    assert re.search(r"^    \d{4}-\S+ Guru Meditation$", summary, re.MULTILINE)
+    assert "+00:00 Guru Meditation" in (project.folder / "junit.xml").read_text()
     said = text.partition("boards that did not answer")[2]
     assert f"{(project.folder / 'went-on').read_text()} (" not in said
 
@@ -231,8 +243,6 @@ def test_broken():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--handfast-flash"], "not built yet"),
-        (["--handfast-board=emulated"], "no board is emulated yet"),
         (["--handfast-board=hardware"], "names no board"),
         (["--handfast-board=esp9000"], "there is no board 'esp9000'"),
         (["--handfast-repeat=0"], "--handfast-repeat"),
@@ -263,12 +273,13 @@ import sys
 
 HEAVY = ("cryptography", "OpenSSL", "httpx", "sqlalchemy", "starlette", "rich", "mpremote",
          "serial", "asyncio", "click", "structlog", "handfast.boards", "handfast.gateway",
-         "handfast.pki", "handfast.admin_client")
+         "handfast.pki", "handfast.admin_client", "labgrid", "grpc")
 
 def test_it(pytestconfig):
     assert pytestconfig.pluginmanager.has_plugin("handfast.lab.pytest_plugin")
     assert not [name for name in HEAVY if name in sys.modules]
 """,
     )
-    outcome = project.run("-p", "no:xdist", "-p", "no:hypothesispytest", "-p", "no:anyio")
+    others = ("no:xdist", "no:hypothesispytest", "no:anyio", "no:labgrid")
+    outcome = project.run(*(word for name in others for word in ("-p", name)))
     assert outcome.status == 0, outcome.text

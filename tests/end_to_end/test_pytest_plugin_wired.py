@@ -151,6 +151,14 @@ def test_wants_two(boards):
     assert "alive (test_desk.py::test_hangs): it does not answer; reset: no answer; power" in said
 
 
+def has_been_given_back(port: str) -> bool:
+    """Say whether nobody holds a board; its port's name will be another board's, so let go."""
+    lease = take(lease_folder(), port)
+    if lease is not None:
+        lease.release()
+    return lease is not None
+
+
 def test_a_board_that_somebody_else_uses_is_waited_for(tmp_path: Path, desk: Desk) -> None:
     project = Project(tmp_path)
     project.write("test_it.py", "def test_it(board):\n    board.exec('print(1)')\n")
@@ -161,7 +169,32 @@ def test_a_board_that_somebody_else_uses_is_waited_for(tmp_path: Path, desk: Des
     outcome = project.run("--handfast-board", desk.board.serial_url)
     timer.join()
     assert outcome.status == 0, outcome.text
-    assert take(lease_folder(), desk.board.serial_url) is not None  # given back
+    assert has_been_given_back(desk.board.serial_url)
+
+
+def test_a_worker_that_crashes_leaves_its_board_to_the_others(tmp_path: Path, desk: Desk) -> None:
+    project = Project(tmp_path)
+    project.write(
+        "test_crash.py",
+        """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(board, number):
+    board.exec("print(1)")
+    if number == 1:
+        pathlib.Path("held").write_text(board.serial_url)
+        os._exit(1)  # as a crash of the interpreter does
+    with open("had", "a") as had:
+        had.write(f"{number} ")
+""",
+    )
+    outcome = project.run("-n", "2", "--handfast-board", desk.board.serial_url)
+    assert (outcome.counted("passed"), outcome.counted("failed")) == (3, 1), outcome.text
+    assert "crashed while running" in outcome.text
+    assert (project.folder / "held").read_text() == desk.board.serial_url
+    assert sorted((project.folder / "had").read_text().split()) == ["0", "2", "3"]
+    assert has_been_given_back(desk.board.serial_url)
 
 
 def test_no_more_boards_are_leased_than_are_wanted_and_those_for_one_test(tmp_path: Path) -> None:

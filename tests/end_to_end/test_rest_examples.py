@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from firmware_rig import Rig, make_rig, wait_until
+from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
-from handfast.pki.authorities import create_authorities
 from handfast.resources import firmware_dir
-from handfast.state import StateDir
 
-PASSPHRASE = b"for tests only"
 EXAMPLES = firmware_dir() / "examples"
 SCRIPT = """
 import gc, sys, mtls
@@ -30,9 +28,7 @@ gc.collect()
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    state = StateDir(tmp_path_factory.mktemp("rest-gateway"))
-    create_authorities(state, PASSPHRASE)
-    with GatewayProcess(state, PASSPHRASE, GatewayOptions()) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("rest-gateway"), GatewayOptions()) as (_, gateway):
         yield gateway
 
 

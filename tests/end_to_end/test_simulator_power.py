@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from littlefs import LittleFS
-from littlefs.context import UserContext
-from simulator_support import Repl, wait_until
+from simulator_support import SECTOR, Repl, filesystem, kill_its_bench, read
 
-from handfast.boards import simulator
+from handfast.boards import lifeline_board, simulator
 from handfast.boards.builder import build_simulator
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem
 
 PROFILES = ("sim-pico-w", "sim-esp32")
-SECTOR = 4096
 
 OLD, NEW = b"old" * 500, b"new" * 500
 WRITE_OLD = "with open('/value', 'wb') as f: f.write(b'old' * 500)"
@@ -30,29 +26,6 @@ with open('/value.new', 'wb') as f:
     f.write(b'new' * 500)
 os.rename('/value.new', '/value')
 """
-
-
-def filesystem(image: Path) -> LittleFS:
-    """Open a flash image with another implementation's build of littlefs."""
-    content = image.read_bytes()
-    context = UserContext(len(content))
-    context.buffer[:] = content
-    fs = LittleFS(
-        context,
-        block_size=SECTOR,
-        block_count=len(content) // SECTOR,
-        prog_size=256,
-        read_size=32,
-        cache_size=1024,
-        mount=False,
-    )
-    fs.mount()
-    return fs
-
-
-def read(fs: LittleFS, path: str) -> bytes:
-    with fs.open(path, "rb") as file:
-        return bytes(file.read())
 
 
 # ---- Flash ----
@@ -355,7 +328,7 @@ def test_a_board_that_hangs_before_it_runs_is_told_and_ended(
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setattr(simulator, "build_simulator", lambda *_, **__: program)
-    monkeypatch.setattr(simulator, "START_S", 0.2)
+    monkeypatch.setattr(lifeline_board, "START_S", 0.2)
     with SimulatedBoard(directory=tmp_path / "board") as board:
         with pytest.raises(BoardProblem, match="did not start"):
             board.power_on()
@@ -384,19 +357,7 @@ def test_from_power_on_to_the_repl_is_quick(tmp_path: Path) -> None:
 
 
 def test_a_board_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib\nfrom handfast.boards.simulator import SimulatedBoard\n"
-        f"board = SimulatedBoard(directory=pathlib.Path({str(tmp_path)!r}))\n"
-        "board.power_on()\nprint(board.pid, flush=True)\nsys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as harness:
-        assert harness.stdout is not None
-        pid = int(harness.stdout.readline())
-        assert Path(f"/proc/{pid}").exists()
-        harness.kill()
-        wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the board to end", 5)
+    kill_its_bench("sim-pico-w", tmp_path)
 
 
 def test_a_board_may_be_closed_while_another_thread_switches_it(tmp_path: Path) -> None:

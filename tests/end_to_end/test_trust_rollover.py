@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import Rig, make_rig, wait_until
+from firmware_rig import BOARDS, Rig, make_rig, wait_until
 from scene_support import break_gateway
 
+from handfast.boards.virtual import boards_at
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_certificates
 from handfast.pki.rollover import begin_root_rollover, begin_server_rollover, fingerprint
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"
-LIFE_S = 10
+LIFE_S = {"sim-pico-w": 10, "qemu-mps2": 20}  # the emulator has two cores to share with others
 
 
 @pytest.fixture
@@ -27,15 +28,23 @@ def state(tmp_path: Path) -> StateDir:
 
 
 @pytest.fixture
-def gateway(state: StateDir) -> Iterator[GatewayProcess]:
-    options = GatewayOptions(device_lifetime_s=LIFE_S, overlap_s=2)
+def profile() -> str:
+    """The board; tests that run on several are parametrized by this name."""
+    return "sim-pico-w"
+
+
+@pytest.fixture
+def gateway(state: StateDir, profile: str) -> Iterator[GatewayProcess]:
+    options = GatewayOptions(
+        device_lifetime_s=LIFE_S[profile], overlap_s=2, boards_at=boards_at(profile)
+    )
     with GatewayProcess(state, PASSPHRASE, options) as gateway:
         yield gateway
 
 
 @pytest.fixture
-def rig(gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
-    with make_rig(tmp_path / "board", "board", gateway.admin) as rig:
+def rig(gateway: GatewayProcess, profile: str, tmp_path: Path) -> Iterator[Rig]:
+    with make_rig(tmp_path / "board", "board", gateway.admin, profile) as rig:
         yield rig
 
 
@@ -57,6 +66,7 @@ def no_report_was_lost(rig: Rig) -> None:
     assert not rig.console.events("refused")
 
 
+@pytest.mark.parametrize("profile", BOARDS)
 def test_a_server_ca_is_rolled_over_under_a_board_that_goes_on_calling(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -81,6 +91,7 @@ def test_a_server_ca_is_rolled_over_under_a_board_that_goes_on_calling(
     assert "server-ca-switched" in events
 
 
+@pytest.mark.parametrize("profile", BOARDS)
 def test_a_new_root_is_taken_through_the_old_one_and_the_server_ca_below_it_after(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -161,7 +172,7 @@ def test_cacerts_that_make_no_sense_cost_no_renewal(
     good = "answer = _certificates(self._gateway.published.all)\n"
     bad = "answer = _base64_response(bytes(30_000), 'application/pkcs7-mime')\n"
     break_gateway(tmp_path, monkeypatch, "gateway/est.py", good, bad)
-    options = GatewayOptions(device_lifetime_s=LIFE_S, overlap_s=2)
+    options = GatewayOptions(device_lifetime_s=LIFE_S["sim-pico-w"], overlap_s=2)
     with (
         GatewayProcess(state, PASSPHRASE, options) as gateway,
         make_rig(tmp_path / "board", "board", gateway.admin) as rig,

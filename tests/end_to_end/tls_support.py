@@ -13,10 +13,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 SERVER_NAME = "server.test"
 NOT_BEFORE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NOT_AFTER = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
@@ -31,7 +32,7 @@ _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: the board's clock is not
 class Credential:
     """A self-signed certificate with its key, good as anchor, server and client."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: PrivateKey
     certificate: x509.Certificate
 
     def der(self) -> bytes:
@@ -54,8 +55,9 @@ class Credential:
         return self.key.private_bytes(encoding, sec1, plain)
 
 
-def self_signed() -> Credential:
-    key = ec.generate_private_key(ec.SECP256R1())
+def self_signed(key: PrivateKey | None = None) -> Credential:
+    """Make one, by default with a key of P-256."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
     certificate = (
         x509.CertificateBuilder()

@@ -20,12 +20,14 @@ from cryptography.x509 import CertificateSigningRequestBuilder, Name
 
 from handfast.admin_client import AdminClient
 from handfast.boards.device_error import DeviceError, DeviceFull
+from handfast.boards.device_library import DeviceLibrary
 from handfast.boards.provision import provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.serial_port import Unplugged
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem, Refused, Unreachable, UsageError
 from handfast.lab.gateway_process import GatewayProcess
+from handfast.resources import firmware_dir
 from handfast.state import StateDir
 
 _TESTS = Path(__file__).parents[1]
@@ -219,7 +221,7 @@ def test_board_that_loses_power_while_provisioned_is_provisioned_again(
     board.power_off()
     board.power_on(cut_after=operation)
     with monkeypatch.context() as few:
-        few.setattr("handfast.boards.device_files._COMMAND_TIMEOUT_S", 2.0)
+        few.setattr("handfast.boards.device_writer.COMMAND_TIMEOUT_S", 2.0)
         few.setattr("handfast.boards.provision._KEY_TIMEOUT_S", 2.0)
         with pytest.raises(BoardProblem):
             provision(board.serial_url, gateway=gateway)
@@ -228,6 +230,66 @@ def test_board_that_loses_power_while_provisioned_is_provisioned_again(
     provision(board.serial_url, gateway=gateway)
     with SerialLink.open(board.serial_url) as link, link.console() as console:
         console.wait_for_event("telemetry", APPLICATION_S)
+
+
+def library_as_source(micropython: str, mpy: int) -> DeviceLibrary:
+    """Return another library than the board has: every file of it differs, in its name too."""
+    assert micropython
+    assert mpy
+    sources = (firmware_dir() / "mtls").glob("*.py")
+    return DeviceLibrary({path.name: path.read_bytes() for path in sources}, None)
+
+
+def flash_operations(board: SimulatedBoard) -> int:
+    with SerialLink.open(board.serial_url) as link:
+        return int(link.exec("import _sim\nprint(_sim.flash_ops())"))
+
+
+def enrolled_board(board: SimulatedBoard, gateway: AdminClient) -> str:
+    """Provision the board and have it call, then take its power away; returns its device_id."""
+    device_id = provision(board.serial_url, gateway=gateway).device_id
+    with SerialLink.open(board.serial_url) as link, link.console() as console:
+        console.wait_for_event("telemetry", APPLICATION_S)
+    board.power_off()
+    return device_id
+
+
+@pytest.fixture(scope="module")
+def operations_of_an_update(
+    tmp_path_factory: pytest.TempPathFactory, served: tuple[StateDir, GatewayProcess]
+) -> int:
+    with running_board(tmp_path_factory.mktemp("updated")) as board:
+        enrolled_board(board, served[1].admin)
+        board.power_on()
+        provision(board.serial_url, gateway=served[1].admin, library=library_as_source, start=False)
+        return flash_operations(board)
+
+
+@pytest.mark.parametrize("part", [random.Random(8).random() for _ in range(4)] + [0.9])  # noqa: S311
+def test_board_that_loses_power_in_an_update_calls_with_the_old_library_or_the_new(
+    board: SimulatedBoard,
+    gateway: AdminClient,
+    monkeypatch: pytest.MonkeyPatch,
+    operations_of_an_update: int,
+    part: float,
+) -> None:
+    device_id = enrolled_board(board, gateway)
+    board.power_on(cut_after=int(part * operations_of_an_update))
+    with monkeypatch.context() as few:
+        few.setattr("handfast.boards.device_writer.COMMAND_TIMEOUT_S", 10.0)
+        with pytest.raises(BoardProblem):
+            provision(board.serial_url, gateway=gateway, library=library_as_source, start=False)
+    board.wait_for_power_cut(5)
+    reports = len(gateway.telemetry(device_id))
+    board.power_on()
+    with SerialLink.open(board.serial_url) as link:
+        with link.console() as console:
+            console.wait_for_event("telemetry", APPLICATION_S)
+        library = {Path(path).suffix for path in link.hashes("/lib/mtls")}
+    assert library in ({".py"}, {".mpy"})
+    assert len(gateway.telemetry(device_id)) > reports
+    done = provision(board.serial_url, gateway=gateway, library=library_as_source, start=False)
+    assert (done.enrolled, done.idevid_issued, done.token_given) == (True, False, False)
 
 
 def test_full_flash_is_refused_with_what_is_missing(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards import device_files
+from handfast.boards import device_writer
 from handfast.boards.device_error import DeviceFull
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.serial_port import NoAnswer, Unplugged
@@ -92,8 +92,8 @@ def test_byte_lost_on_the_way_is_noticed_or_harmless(
 ) -> None:
     total = bytes_of_a_push(board)
     with CutCable(board.serial_url, lose=int(part * total)) as cable, monkeypatch.context() as few:
-        few.setattr(device_files, "_COMMAND_TIMEOUT_S", 1.0)
-        few.setattr(device_files, "_SURVEY_TIMEOUT_S", 1.0)
+        few.setattr(device_writer, "COMMAND_TIMEOUT_S", 1.0)
+        few.setattr(device_writer, "SURVEY_TIMEOUT_S", 1.0)
         try:
             _push_new(cable.url)
         except BoardProblem as error:
@@ -110,7 +110,7 @@ def test_power_cut_in_a_push_leaves_old_or_new_files(
     board.power_off()
     board.power_on(cut_after=operation)
     with monkeypatch.context() as few:
-        few.setattr(device_files, "_COMMAND_TIMEOUT_S", 1.0)
+        few.setattr(device_writer, "COMMAND_TIMEOUT_S", 1.0)
         with pytest.raises(NoAnswer):
             _push_new(board.serial_url)
     board.wait_for_power_cut(5)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the script itself runs on; everything else is "not installed".
-_BASIC = ("bash", "dirname", "env", "id", "sha256sum", "flock", "cat", "rm", "grep")
+_BASIC = ("bash", "dirname", "env", "id", "sha256sum", "flock", "cat", "rm", "grep", "sleep")
 
 
 def machine(tmp_path: Path, *, without: str, fake: dict[str, str]) -> dict[str, str]:
@@ -75,6 +75,43 @@ def test_a_missing_compiler_is_installed_by_apt_where_that_is_allowed(
     # The install failed, so the message must still name what is missing.
     assert done.returncode == 3
     assert "apt-get install gcc" in done.stderr
+
+
+HELD = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (unattended-upgr)"
+
+
+def held_apt(log: Path, times: int) -> dict[str, str]:
+    """An apt-get whose lock another program holds the first times that each command asks for it."""
+    script = f"""
+echo "$1" >>{log}
+if [ "$(grep -c "^$1" {log})" -le {times} ]; then echo "{HELD}" >&2; exit 100; fi
+[ "$1" = update ] || {{ echo "E: Unable to locate package gcc" >&2; exit 100; }}"""
+    return {"id": "echo 0", "apt-get": script, "sleep": "exit 0"}
+
+
+def test_apt_s_lock_is_waited_for_in_every_command(checkout: Path, tmp_path: Path) -> None:
+    log = tmp_path / "apt.log"
+    done = run(checkout, machine(tmp_path, without="gcc", fake=held_apt(log, times=2)))
+    assert log.read_text().split() == ["update"] * 3 + ["install"] * 3
+    # Once for each command, with who holds it.
+    assert done.stderr.count("waiting for it") == 2
+    assert done.stderr.count("held by process 7 (unattended-upgr)") == 2
+    # Any other failure is told, and not tried again.
+    assert "Unable to locate package gcc" in done.stderr
+    assert done.returncode == 3
+
+
+def test_apt_s_lock_that_is_never_free_is_told_in_the_end(checkout: Path, tmp_path: Path) -> None:
+    script = checkout / "scripts" / "setup.sh"
+    text = script.read_text()
+    assert "\nlock_wait_s=300\n" in text
+    script.write_text(text.replace("\nlock_wait_s=300\n", "\nlock_wait_s=0\n"))
+    log = tmp_path / "apt.log"
+    done = run(checkout, machine(tmp_path, without="gcc", fake=held_apt(log, times=99)))
+    assert log.read_text().split() == ["update"]
+    assert HELD in done.stderr
+    assert "apt-get install gcc" in done.stderr
+    assert done.returncode == 3
 
 
 def test_an_old_python_is_refused_by_name(checkout: Path, tmp_path: Path) -> None:

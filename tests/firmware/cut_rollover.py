@@ -28,20 +28,22 @@ AFTER = (frozenset({"server3"}), frozenset({"new-root"}))
 _MODULES = [
     "__init__",
     "cacerts",
-    "clock",
+    "custody",
     "der",
     "errors",
     "est",
+    "identity",
     "pkcs7",
     "rollover",
     "store",
+    "utc",
     "x509",
 ]  # of the library: all that it takes
 
 _MAIN = """
 import time
 from hashlib import sha256
-from mtls import cacerts, est, rollover
+from mtls import cacerts, rollover
 from mtls.store import Store
 
 class Session:
@@ -51,7 +53,7 @@ class Witness:
     def __init__(self, anchor):
         self.anchor = anchor
 
-def fetch(est, session, known, begin):
+def fetch(session, known, begin):
     with open(session.answer, "rb") as file:
         message = file.read()
     digest = sha256(message).digest()
@@ -69,7 +71,7 @@ def roll(store):
         session = Session()
         session.answer = "/" + name + ".p7c"
         session.pins = Witness(anchor)
-        cacerts.ask(est, session, store)
+        cacerts.ask(session, store)
         if store.cacerts_are_new():
             rollover.follow(store, NOW)
 

@@ -47,7 +47,7 @@ class Ds3231Model:
         return bytes(memory[register : register + n])
 
     def writeto_mem(self, address, register, data):
-        from mtls.clock import to_unix
+        from mtls.utc import to_unix
 
         self._check(address)
         if register == 0x0F:

@@ -53,15 +53,23 @@ async with await s.get("/z", stream=True) as r:
 r = await s.get("/z", stream=True)
 await r.load()
 out.append(r.json()["target"])
+r = await s.get("/z", stream=True)
+s.close()
+for read in (r.load(), r.readinto(bytearray(9))):
+    try:
+        out.append(await read)
+    except MTLSError as error:
+        out.append([type(error).__name__, str(error)])
 out.append((await s.head("/h")).headers["x-method"])
 out.append(s.handshake_ms >= 0)
 """
     with serving(Echo(), context=context) as (port, connections):
-        posted, put, whole, target, head, measured = rest(port, script(body))
+        posted, put, whole, target, loaded, read, head, measured = rest(port, script(body))
     assert (posted["target"], posted["body"]) == ("/x?a=1", '{"b": 2}')
     assert put == "12"
     assert (whole, target, head, measured) == (True, "/z", "HEAD", True)
-    assert len(connections) == 1
+    assert loaded == read == ["Unreachable", "the body was given up before its end"]
+    assert len(connections) == 2
 
 
 def test_requests_of_several_tasks_share_one_connection(
@@ -165,3 +173,22 @@ def test_a_busy_server_is_asked_again_and_a_closed_connection_noticed(
     with serving(busy, answer(OK, close=True), context=context) as (port, connections):
         assert rest(port, script(body, "{'retries': 1}")) == [200, "hi"]
     assert len(connections) == 3
+
+
+def test_a_task_that_is_cancelled_while_it_connects_leaves_no_socket_open(rest: Rest) -> None:
+    body = """
+import os
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+before = open_files()
+try:
+    await asyncio.wait_for_ms(s.get("/x"), 200)
+except asyncio.TimeoutError:
+    out.append("cancelled")
+out.append(open_files() - before)
+"""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),  # takes the one place that there is
+    ):
+        assert rest(full.getsockname()[1], script(body)) == ["cancelled", 0]

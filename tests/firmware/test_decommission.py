@@ -19,8 +19,11 @@ from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
 from handfast.lab.demo.keysearch import keys_in_flash
 
-_SECTORS = 36  # a small chip: each of its operations is cut at
-_MODULES = ("__init__", "config", "errors", "erase", "provision", "secrets", "store", "url")
+_SECTORS = 40  # a small chip: each of its operations is cut at
+_MODULES = (
+    *("__init__", "config", "custody", "errors", "erase", "identity"),
+    *("provision", "secrets", "store", "url"),
+)
 # The clock says what a boot is for.
 _DECOMMISSION_AT, _SCRUB_AT, _LOOK_AT = 1_000_000_000, 1_200_000_000, 2_000_000_000
 _SECOND_CUTS = int(os.environ.get("HANDFAST_SECOND_CUTS", "40"))

@@ -23,10 +23,10 @@ PUBLIC = {
     "pin": {"spki_sha256"},
     "ssl": None,
     "store": {"Store"},
-    "__init__": {"preload"},
+    "loading": {"preload"},
 }
 # Of classes that applications use, what other modules of the library call.
-INTERNAL = {"read_into", "read_whole", "wait_for_close"}
+INTERNAL = {"read_into", "read_whole"}
 
 
 def public_names(module: str) -> set[str]:

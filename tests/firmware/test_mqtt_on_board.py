@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_interpreter import run_script
 from device_pki import Plan, rsa_key
-from mtls.store import pack_identity
+from mtls.custody import pack_identity
 from test_client_on_board import HOUR, NOW, server_ca, server_context
 
 from handfast.boards.sources import fetch, find_source

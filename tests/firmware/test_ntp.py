@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mtls import ntp
-from mtls.clock import BUILD_TIME
 from mtls.errors import MTLSError, ProtocolError, Unreachable
+from mtls.utc import BUILD_TIME
 
 NONCE = bytes(range(8))
 UNIX = 1795492904

@@ -167,14 +167,38 @@ def test_a_body_that_was_not_read_is_given_up_by_the_next_request(
 ) -> None:
     lines = """
 first = session.get("/x", stream=True)
-out.append(len(session.get("/x").content))
 out.append(first.readinto(bytearray(9)))
+out.append(len(session.get("/x").content))
+for read in (lambda: first.readinto(bytearray(9)), lambda: first.content):
+    try:
+        out.append(read())
+    except MTLSError as error:
+        out.append([type(error).__name__, str(error)])
 session.get("/x", stream=True).close()
 out.append(len(session.get("/x").content))
 """
     with serving(answer(status(200, body=b"x" * 3000)), context=context) as (port, connections):
-        assert rest(port, lines) == [3000, 0, 3000]
+        said = ["Unreachable", "the body was given up before its end"]
+        assert rest(port, lines) == [9, 3000, said, said, 3000]
     assert len(connections) == 3
+
+
+def test_a_body_that_broke_off_has_no_end_later_either(rest: Rest, context: ssl.SSLContext) -> None:
+    lines = """
+r = session.get("/x", stream=True)
+buf = bytearray(20)
+for read in (r.readinto, r.readinto, r.readinto, lambda buf: r.content):
+    try:
+        out.append(read(buf))
+    except MTLSError as error:
+        out.append([type(error).__name__, str(error).split(" ", 1)[1]])
+"""
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n" + b"x" * 20
+    with serving(answer(half, close=True), context=context) as (port, _):
+        said = rest(port, lines)
+    given_up = ["Unreachable", "body was given up before its end"]
+    broke_off = ["ProtocolError", "response broke off in the middle"]
+    assert said == [20, broke_off, given_up, given_up]
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 1000000", "Transfer-Encoding: chunked", ""])
@@ -219,6 +243,7 @@ def test_a_keep_alive_get_leaves_under_1500_bytes_of_garbage(
     rest: Rest, context: ssl.SSLContext
 ) -> None:
     lines = """
+start = 0  # the dictionary of names does not grow between the two readings
 for n in range(3):
     session.get("/v1/ping")
 gc.collect()

@@ -5,7 +5,8 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtls.store import pack_identity, recovery_order, spare_slot, unpack_identity
+from mtls.custody import pack_identity, recovery_order, spare_slot
+from mtls.store import unpack_identity
 
 NOW = 1_800_000_000
 OLD = (NOW - 100, NOW + 50)

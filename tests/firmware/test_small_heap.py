@@ -77,4 +77,4 @@ def test_what_is_said_to_fit_does(board: tuple[str, str | None], tmp_path: Path,
 
 def test_an_esp32_needs_less_of_the_collected_heap(tmp_path: Path) -> None:
     good = server_context(tmp_path)
-    assert calls(ESP32, tmp_path, good, 7_000) == [[False, "OutOfMemory"], [True, "hi"]]
+    assert calls(ESP32, tmp_path, good, 4_000) == [[False, "OutOfMemory"], [True, "hi"]]

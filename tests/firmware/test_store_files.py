@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_pki import NOW, Plan
+from mtls.custody import pack_identity
 from mtls.errors import ConfigError, FlashFull, SecureElementError, StoreDamaged
 from mtls.provision import install
-from mtls.store import Identity, Store, pack_identity
+from mtls.store import Identity, Store
 
 
 @pytest.fixture

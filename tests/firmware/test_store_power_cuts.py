@@ -59,7 +59,7 @@ def prepared(board, tmp_path) -> Path:
     board.power_on()
     with SerialLink.open(board.serial_url) as link:
         link.exec("import os\nos.mkdir('/mtls')")
-        link.push(library("__init__", "errors", "store"))
+        link.push(library("__init__", "custody", "errors", "identity", "store"))
         link.soft_reset()
         link.exec(_PREPARE)
         link.push({"/main.py": _MAIN.encode()})

@@ -41,7 +41,7 @@ def test_the_agent_knows_only_slugs_that_exist() -> None:
 
 
 def test_the_store_knows_a_key_in_a_chip_by_what_the_driver_writes() -> None:
-    assert constants("store")["_IN_CHIP"] == constants("keys")["IN_CHIP"]
+    assert constants("identity")["_IN_CHIP"] == constants("keys")["IN_CHIP"]
 
 
 def test_device_ids_are_the_same_everywhere() -> None:

@@ -46,7 +46,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
     from device_pki import SERVER_AUTH, encoded, reply_by, root_plan, server_plan, tsa_plan
     from est_peer import P256_WANTED
     from mtls import ntp
-    from mtls.store import pack_identity
+    from mtls.custody import pack_identity
 
     root, server, tsa = root_plan().make(), server_plan().make(), tsa_plan().make()
     own = replace(root_plan(), eku=[SERVER_AUTH]).make()

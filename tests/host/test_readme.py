@@ -1,4 +1,4 @@
-"""The README says what is so: real commands, the output of the real demo, files that are there."""
+"""The README says what is so, and the documents lead to files that are there."""
 
 from __future__ import annotations
 
@@ -64,8 +64,21 @@ def test_the_demo_output_shows_every_check_that_the_demo_makes() -> None:
     assert names - shown_checks() == set()
 
 
-def test_linked_files_are_there() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def links(document: Path) -> set[Path]:
+    found = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    return {(document.parent / link).resolve() for link in found}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_linked_files_are_there(document: Path) -> None:
+    assert [link for link in links(document) if not link.exists()] == []
+
+
+def test_every_document_is_in_the_index() -> None:
+    documents = set((ROOT / "docs").rglob("*.md"))
+    index = ROOT / "docs" / "README.md"
+    assert documents - {index} - links(index) == set()

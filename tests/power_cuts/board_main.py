@@ -30,11 +30,17 @@ def _let_the_leaf_be_due():
             due = int(file.read())
     except OSError:
         return
-    from mtls import agent
-    plan = agent.renewal_plan
-    agent.renewal_plan = lambda not_before, *more: (
-        ("renew", 0) if not_before == due else plan(not_before, *more)
-    )
+    from mtls.agent import Agent
+    step = Agent.step
+    def step_and_renew(agent):
+        if agent.active:
+            newest = agent.not_before
+        else:
+            newest = max([facts[0] for facts in agent.store.slots().values() if facts] + [0])
+        if newest == due:
+            agent.renew()
+        return step(agent)
+    Agent.step = step_and_renew
 
 def start(store):
     _let_the_leaf_be_due()

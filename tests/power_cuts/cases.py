@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,14 @@ class Outcome:
     Attributes:
         reached: every cut happened; a boot may be over before the operation that was to be cut.
         problem: why the board did not survive; "" if it did.
+        same_image: the cuts left what other ones had left, byte for byte: what became of the board
+            from there was seen once (engine.py says why that is enough).
     """
 
     case: Case
     reached: bool
     problem: str = ""
+    same_image: bool = False
 
 
 @dataclass(slots=True)
@@ -60,6 +66,7 @@ class Tally:
     first_cuts: int = 0
     second_cuts: int = 0
     survived: int = 0
+    same_image: int = 0
     problems: list[str] = field(default_factory=list)
     left_out: int = 0
 
@@ -68,14 +75,16 @@ class Tally:
         """Return the cases whose every cut happened."""
         return self.first_cuts + self.second_cuts
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one case; one that was not reached is not counted, unless it failed."""
-        if outcome.reached or outcome.problem:
-            self.first_cuts += outcome.case.second is None
-            self.second_cuts += outcome.case.second is not None
-            self.survived += not outcome.problem
-        if outcome.problem:
-            self.problems.append(f"{outcome.case}: {outcome.problem}")
+    def add(self, *outcomes: Outcome) -> None:
+        """Count cases; one that was not reached is not counted, unless it failed."""
+        for outcome in outcomes:
+            if outcome.reached or outcome.problem:
+                self.first_cuts += outcome.case.second is None
+                self.second_cuts += outcome.case.second is not None
+                self.survived += not outcome.problem
+                self.same_image += outcome.same_image
+            if outcome.problem:
+                self.problems.append(f"{outcome.case}: {outcome.problem}")
 
     def as_json(self) -> dict[str, object]:
         """Return what power_cuts.json has of a sequence."""
@@ -85,6 +94,7 @@ class Tally:
             "survived": self.survived,
             "first_cuts": self.first_cuts,
             "second_cuts": self.second_cuts,
+            "same_image": self.same_image,
             "left_out_for_lack_of_time": self.left_out,
             "problems": self.problems,
         }
@@ -101,8 +111,8 @@ def sample(operations: int, count: int, seed: str) -> list[Cut]:
     return random.Random(seed).sample(cuts, min(count, len(cuts)))  # noqa: S311
 
 
-def shuffled(items: Iterable[Case], seed: str) -> list[Case]:
-    """Return the cases in an order in which any beginning is spread over all of them."""
+def shuffled(items: Iterable[Item], seed: str) -> list[Item]:
+    """Return the items in an order in which any beginning is spread over all of them."""
     mixed = list(items)
     random.Random(seed).shuffle(mixed)  # noqa: S311
     return mixed

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
@@ -29,6 +30,7 @@ from handfast.lab.demo.comeback import (
 )
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.keysearch import keys_in_flash
+from handfast.pki.profiles import leaf_validity
 from tests.power_cuts.board_main import DECOMMISSION_AT, OLD_APPLICATION
 from tests.power_cuts.cases import Cut
 from tests.power_cuts.rig import Rig, Rollover
@@ -75,11 +77,13 @@ class CutSequence(ABC):
     Attributes:
         name: on the command line and in power_cuts.json.
         exhaustive: every second cut is tried, not a sample of them.
-        rollover: how far the gateway has come with another ``server`` CA.
+        cuts_the_host_off: someone works on the board meanwhile, and has to cope with each cut too.
+        rollover: how far the gateway has come with other trust anchors.
     """
 
     name: str
     exhaustive = False
+    cuts_the_host_off = False
     rollover = Rollover.NOT_BEGUN
 
     @abstractmethod
@@ -122,10 +126,9 @@ def _leaves(rig: Rig, board: DemoBoard) -> list[dict[str, str]]:
     return [row for row in registered if row["kind"] == "ldevid"]
 
 
-def _expect_settled(rig: Rig, board: DemoBoard) -> str:
+def _expect_settled(rig: Rig, board: DemoBoard, link: SerialLink) -> str:
     """One leaf is in use, the pointer names it, no temporary file is left; returns its SHA-256."""
-    with rig.repl(board) as link:
-        temporary, pointed = left_on_flash(link)
+    temporary, pointed = left_on_flash(link)
     expect(not temporary, f"left on flash: {', '.join(temporary)}")
     live = [row["sha256"] for row in _leaves(rig, board) if row["state"] in IN_USE]
     expect(len(live) == 1, f"{len(live)} leaves are current or pending")
@@ -156,7 +159,8 @@ class Enrol(CutSequence):
     def judge(self, rig: Rig, board: DemoBoard, vigil: Vigil, runs: Sequence[Ran]) -> None:
         """It calls the API by a key in its own flash; by a token it has one leaf in all."""
         _expect_called(vigil, runs)
-        _expect_settled(rig, board)
+        with rig.repl(board) as link:
+            _expect_settled(rig, board, link)
         if self._by_token:
             issued = len(_leaves(rig, board))
             expect(issued == 1, f"one token gave {issued} leaves")
@@ -170,17 +174,23 @@ def _expect_called(vigil: Vigil, runs: Sequence[Ran]) -> None:
 _DUE = """
 from mtls.store import Store
 store = Store()
+due = store.slots()[store.current()][0]
 with open("/due", "w") as file:
-    file.write(str(store.slots()[store.current()][0]))
+    file.write(str(due))
+print(due)
 """
 
 
-def _let_the_leaf_be_due(rig: Rig, board: DemoBoard) -> None:
-    with rig.repl(board) as link:
-        link.exec(_DUE)
-    second = int(time.time())
-    while int(time.time()) == second:  # leaves are told apart by their notBefore
+def _let_the_leaf_be_due(rig: Rig, link: SerialLink) -> None:
+    due = int(link.exec(_DUE))
+    # Leaves are told apart by their notBefore.
+    while _not_before_of_a_leaf_issued_now(rig) <= due:
         rig.scene.pause(_READ_S)
+
+
+def _not_before_of_a_leaf_issued_now(rig: Rig) -> int:
+    validity = leaf_validity(datetime.now(UTC), rig.scene.lifetime_s)
+    return int(validity.not_before.timestamp())
 
 
 class ReEnrol(CutSequence):
@@ -196,7 +206,8 @@ class ReEnrol(CutSequence):
         with rig.provisioned(self.name, token=True, code=code) as board:
             self.before_enrolment(rig, board)
             _boot(rig, board, None)
-            _let_the_leaf_be_due(rig, board)
+            with rig.repl(board) as link:
+                _let_the_leaf_be_due(rig, link)
             yield board
 
     def before_enrolment(self, rig: Rig, board: DemoBoard) -> None:
@@ -213,65 +224,109 @@ class ReEnrol(CutSequence):
     def judge(self, rig: Rig, board: DemoBoard, vigil: Vigil, runs: Sequence[Ran]) -> None:
         """It calls the API by a key in its own flash, and that is not the old one."""
         _expect_called(vigil, runs)
-        in_use = _expect_settled(rig, board)
+        with rig.repl(board) as link:
+            in_use = _expect_settled(rig, board, link)
+            comes_later = self.look_further(rig, link)
         oldest = min(_leaves(rig, board), key=lambda row: row["not_before"])
         expect(in_use != oldest["sha256"], "it did not renew")
+        if comes_later:
+            _boot(rig, board, None)
+            with rig.repl(board) as link:
+                again = self.look_further(rig, link)
+            expect(not again, f"nor at its next renewal: {again}")
+
+    def look_further(self, rig: Rig, link: SerialLink) -> str:
+        """Look at what else it holds; return what is left to its next renewal, then due at once.
+
+        Raises:
+            CheckFailed: what it holds is no state to be in.
+        """
+        del rig, link  # a leaf is all
+        return ""
 
 
-class FollowServerCa(ReEnrol):
-    """A board that renews hears of another ``server`` CA, and takes it or lets the old one go."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The SHA-256 of the trust anchors that a board holds, of each kind."""
+
+    roots: frozenset[str]
+    server_cas: frozenset[str]
+
+
+def _held(roots: Sequence[bytes], server_cas: Sequence[bytes]) -> Held:
+    return Held(frozenset(map(_sha256, roots)), frozenset(map(_sha256, server_cas)))
+
+
+class FollowRollover(ReEnrol):
+    """A board that renews hears of other trust anchors: it takes the new, or lets the old go."""
 
     def __init__(self, name: str, rollover: Rollover) -> None:
         self.name = name
         self.rollover = rollover
 
     def before_enrolment(self, rig: Rig, board: DemoBoard) -> None:
-        """Leave it the anchors that it would have from before: the old one, or both."""
-        held = rig.server_cas[:1] if self.rollover is Rollover.PUBLISHED else rig.server_cas
-        named = {f"/mtls/anchor/tls-{_sha256(der)[:16]}.der": der for der in held}
+        """Leave it the anchors that it would have from before: the old ones, or both."""
+        roots, server_cas = self._first(rig.trusted.roots), self._first(rig.trusted.server_cas)
+        named = {
+            f"/mtls/anchor/{kind}-{_sha256(der)[:16]}.der": der
+            for kind, ders in (("root", roots), ("tls", server_cas))
+            for der in ders
+        }
         with rig.repl(board) as link:
             link.push(named)
             link.exec(
                 "import os\nfor name in os.listdir('/mtls/anchor'):\n"
                 " path = '/mtls/anchor/' + name\n"
-                f" if name[:4] == 'tls-' and path not in {sorted(named)}:\n  os.remove(path)"
+                f" if path not in {sorted(named)}:\n  os.remove(path)"
             )
 
-    def judge(self, rig: Rig, board: DemoBoard, vigil: Vigil, runs: Sequence[Ran]) -> None:
-        """It renews and calls as ever; it has followed, or does at its next renewal."""
-        super().judge(rig, board, vigil, runs)
-        before, after = set(map(_sha256, rig.server_cas)), {_sha256(rig.server_cas[-1])}
-        if self.rollover is Rollover.PUBLISHED:
-            before, after = {_sha256(rig.server_cas[0])}, before
-        held = _anchors(rig, board)
-        expect(held in (before, after), f"it holds {len(held)} anchors that are not one set")
-        if held == before:
-            _let_the_leaf_be_due(rig, board)
-            _boot(rig, board, None)
-            expect(_anchors(rig, board) == after, "it does not follow at its next renewal either")
+    def _first(self, ders: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return ders if self.rollover is Rollover.SWITCHED else ders[:1]
+
+    def _steps(self, rig: Rig) -> list[Held]:
+        """Return what it may hold, from before to after; roots come first."""
+        roots, server_cas = rig.trusted.roots, rig.trusted.server_cas
+        if self.rollover is Rollover.SWITCHED:
+            return [_held(roots, server_cas), _held(roots, server_cas[-1:])]
+        steps = [
+            _held(roots[:1], server_cas[:1]),
+            _held(roots, server_cas[:1]),
+            _held(roots, server_cas),
+        ]
+        return list(dict.fromkeys(steps))
+
+    def look_further(self, rig: Rig, link: SerialLink) -> str:
+        """Look at its anchors: it has followed, or does at its next renewal."""
+        steps = self._steps(rig)
+        held = _anchors(link)
+        expect(held in steps, f"its anchors are not one set: {held}")
+        if held == steps[-1]:
+            return ""
+        _let_the_leaf_be_due(rig, link)
+        return f"it has not followed: {held}"
 
 
 def _sha256(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def _anchors(rig: Rig, board: DemoBoard) -> set[str]:
-    """Return the SHA-256 of each TLS anchor; raises CheckFailed if one is half written."""
-    with rig.repl(board) as link:
-        left, held = literal(
-            link,
-            "import os\nfrom mtls.store import Store\n"
-            "left = [name for name in os.listdir('/mtls/anchor') if name.endswith('.new')]\n"
-            "print(repr((left, Store().fingerprints()['tls'])))",
-        )
+def _anchors(link: SerialLink) -> Held:
+    """Return what it holds; raises CheckFailed if a file is half written."""
+    left, held = literal(
+        link,
+        "import os\nfrom mtls.store import Store\n"
+        "left = [name for name in os.listdir('/mtls/anchor') if name.endswith('.new')]\n"
+        "print(repr((left, Store().fingerprints())))",
+    )
     expect(not left, f"left beside the anchors: {', '.join(left)}")
-    return set(held)
+    return Held(frozenset(held["root"]), frozenset(held["tls"]))
 
 
 class Provision(CutSequence):
     """The host provisions a board that runs another application."""
 
     name = "provision"
+    cuts_the_host_off = True
 
     @contextmanager
     def prepare(self, rig: Rig) -> Iterator[DemoBoard]:
@@ -312,7 +367,8 @@ class Provision(CutSequence):
         vigil = Vigil(rig.scene, board)
         ended = boot(rig.scene, board, rtc=wakes_at(board))
         expect_back_alone(vigil.aftermath(ended))
-        _expect_settled(rig, board)
+        with rig.repl(board) as link:
+            _expect_settled(rig, board, link)
 
 
 @contextmanager
@@ -398,8 +454,9 @@ SEQUENCES: dict[str, CutSequence] = {
         Enrol("token"),
         Enrol("idevid"),
         ReEnrol(),
-        FollowServerCa("rollover-take", Rollover.PUBLISHED),
-        FollowServerCa("rollover-drop", Rollover.SWITCHED),
+        FollowRollover("rollover-take", Rollover.PUBLISHED),
+        FollowRollover("rollover-drop", Rollover.SWITCHED),
+        FollowRollover("rollover-root", Rollover.ROOT_PUBLISHED),
         Decommission(),
     )
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,16 +17,28 @@ from handfast.lab.demo import comeback
 from tests.power_cuts import sequences
 from tests.power_cuts.__main__ import main
 from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, second_cuts
-from tests.power_cuts.engine import every_second_cut, measure, one_second_cut, try_case
+from tests.power_cuts.engine import (
+    every_first_cut,
+    every_second_cut,
+    measure,
+    one_second_cut,
+    try_case,
+)
+from tests.power_cuts.journal import Journal
 from tests.power_cuts.rig import Bench, open_bench
+from tests.power_cuts.sequences import SEQUENCES
+from tests.power_cuts.stepped import SteppedBoard
 from tests.power_cuts.wear import measure_wear
 
 # Cuts of each sequence: first ones, and second ones in the recovery.
 SAMPLED = {
-    "provision": (40, 10),
-    "enrol-token": (40, 10),
-    "enrol-idevid": (30, 20),
-    "decommission": (40, 10),
+    "provision": (35, 10),
+    "enrol-token": (30, 10),
+    "enrol-idevid": (25, 15),
+    "decommission": (35, 10),
+    "rollover-take": (5, 5),
+    "rollover-drop": (5, 5),
+    "rollover-root": (5, 5),
 }
 # Each of them is a test, for the processes that share the work.
 PARTS = 5
@@ -31,9 +46,15 @@ SEED = "make test"
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with open_bench(tmp_path_factory.mktemp("power-cuts")) as bench:
+def bench() -> Iterator[Bench]:
+    with open_bench() as bench:
         yield bench
+
+
+@pytest.fixture(scope="module")
+def operations_of(bench: Bench) -> Callable[[str], int]:
+    """Tells how many flash operations a sequence has, which is found out once."""
+    return cache(lambda name: measure(bench, name).operations)
 
 
 def problems(outcomes: list[Outcome]) -> list[str]:
@@ -42,20 +63,26 @@ def problems(outcomes: list[Outcome]) -> list[str]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_re_enrolment_cut_at_every_operation_is_finished_at_the_next_boot(
-    bench: Bench, part: int
+    bench: Bench, operations_of: Callable[[str], int], part: int
 ) -> None:
-    cuts = every_cut(measure(bench, "re-enrol").operations)
+    cuts = every_cut(operations_of("re-enrol"))
     assert len(cuts) >= 2 * 12
-    outcomes = [try_case(bench, Case("re-enrol", cut)) for cut in cuts[part::PARTS]]
+    size = -(-len(cuts) // PARTS)
+    firsts = cuts[part * size : (part + 1) * size]
+    outcomes = list(chain(*every_first_cut(bench, "re-enrol", firsts)))
     assert problems(outcomes) == []
-    assert all(outcome.reached for outcome in outcomes)
+    assert sorted(str(one.case) for one in outcomes if one.reached) == sorted(
+        str(Case("re-enrol", cut)) for cut in firsts
+    )
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", SAMPLED)
-def test_a_board_cut_at_any_operation_comes_back(bench: Bench, name: str, part: int) -> None:
+def test_a_board_cut_at_any_operation_comes_back(
+    bench: Bench, operations_of: Callable[[str], int], name: str, part: int
+) -> None:
     firsts, seconds = SAMPLED[name]
-    operations = measure(bench, name).operations
+    operations = operations_of(name)
     outcomes = [
         try_case(bench, Case(name, cut)) for cut in sample(operations, firsts, SEED)[part::PARTS]
     ]
@@ -68,11 +95,77 @@ def test_a_board_cut_at_any_operation_comes_back(bench: Bench, name: str, part: 
 
 
 def test_the_recovery_from_a_cut_may_be_cut_at_every_operation(bench: Bench) -> None:
-    last = measure(bench, "re-enrol").operations - 1
-    outcomes = list(every_second_cut(bench, Case("re-enrol", Cut(last))))
+    first = Cut(measure(bench, "re-enrol").operations - 3)
+    outcomes = list(chain(*every_second_cut(bench, "re-enrol", [first])))
     assert problems(outcomes) == []
-    assert [outcome.reached for outcome in outcomes[-2:]] == [False, False]
-    assert len(outcomes) > 2 * 3
+    assert [one.case for one in outcomes if one.case.second is None] == [Case("re-enrol", first)]
+    seconds = {one.case.second for one in outcomes if one.case.second is not None}
+    assert len(seconds) > 2 * 3
+    assert seconds == set(every_cut(len(seconds) // 2))
+    # The cut before anything is done leaves what there was, and others do too.
+    same = [one.case.second for one in outcomes if one.same_image]
+    assert Cut(0, torn=False) in same
+    assert len(same) < len(outcomes) / 2
+
+
+# Files' times would differ from run to run.
+WRITES = b"""
+import _sim, os, vfs
+os.umount("/")
+vfs.mount(vfs.VfsLfs2(_sim.Flash(), progsize=256, mtime=False), "/")
+for name in "xyx":
+    with open(name + ".new", "w") as file:
+        file.write("some words " * 200)
+    os.rename(name + ".new", name)
+print("written")
+"""
+
+
+def written(board: SteppedBoard, blank: bytes, **cut: int | bool) -> bytes:
+    """Return what is on flash after a boot that writes files, or a cut in it."""
+    board.flash_image.write_bytes(blank)
+    with SerialLink.open(board.serial_url) as link:
+        board.power_on(**cut)  # type: ignore[arg-type]
+        told = ""
+        while board.is_running and "written" not in told:
+            told += link.read_console(0.02)
+        board.power_off()
+    return board.flash_image.read_bytes()
+
+
+def test_what_is_seen_at_a_moment_is_what_a_cut_there_leaves(tmp_path: Path) -> None:
+    with SteppedBoard("sim-pico-w", directory=tmp_path) as board:
+        board.power_on()
+        with SerialLink.open(board.serial_url) as link:
+            link.push({"/main.py": WRITES})
+        board.power_off()
+        blank = board.flash_image.read_bytes()
+        seen: list[bytes] = []
+        board.on_moment = lambda: seen.append(board.flash_image.read_bytes())
+        written(board, blank)
+        board.on_moment = None
+        assert len(seen) >= 2 * 20
+        assert len(set(seen)) >= 20
+        for number, image in enumerate(seen):
+            left = written(board, blank, cut_after=number // 2, torn=number % 2 == 1)
+            assert board.power_was_cut, number
+            assert left == image, number
+
+
+def test_a_device_is_put_back_with_all_that_the_gateway_holds_of_it(bench: Bench) -> None:
+    sequence = SEQUENCES["re-enrol"]
+    with bench.place(sequence) as place:
+        before = place.rig.scene.admin.device(place.board.name)
+        sequence.play(place.rig, place.board, None)
+        assert place.rig.state(place.board).key != place.start.key
+        place.put_back(place.start)
+        assert place.rig.state(place.board).key == place.start.key
+        after = place.rig.scene.admin.device(place.board.name)
+        assert before | {"last_seen": 0} == after | {"last_seen": 0}
+        # Neither is its new leaf known any more, nor the old one refused.
+        ran = sequence.play(place.rig, place.board, None)
+        assert ran.boot is not None
+        assert ran.boot.reported
 
 
 def test_a_rotation_wears_the_flash_by_few_operations(bench: Bench) -> None:
@@ -84,6 +177,14 @@ def test_a_rotation_wears_the_flash_by_few_operations(bench: Bench) -> None:
     assert 8 <= max(wear.operations[1:]) <= 16
     assert 1 <= max(wear.erasures[1:]) <= 4
     assert sum(wear.erasures) <= 3 * 24
+
+
+def test_a_decommissioning_looked_at_in_between_is_finished_from_each_state(bench: Bench) -> None:
+    operations = measure(bench, "decommission").operations
+    firsts = every_cut(operations)[operations : operations + 16]
+    outcomes = list(chain(*every_first_cut(bench, "decommission", firsts)))
+    assert problems(outcomes) == []
+    assert {one.case.first for one in outcomes if one.reached} == set(firsts)
 
 
 # What this would find
@@ -100,7 +201,7 @@ def broken_bench(
     """Boards whose firmware has one text replaced."""
     name, good, bad = request.param
     firmware = tmp_path / "firmware"
-    for path in provision.firmware_dir().rglob("*.py"):
+    for path in filter(Path.is_file, provision.firmware_dir().rglob("*")):
         copy = firmware / path.relative_to(provision.firmware_dir())
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -110,17 +211,16 @@ def broken_bench(
     for module in (provision, device_library):
         monkeypatch.setattr(module, "firmware_dir", lambda: firmware)
     monkeypatch.setattr(comeback, "BOOT_WITHIN_S", 6.0)
-    with open_bench(tmp_path / "rig") as bench:
+    with open_bench() as bench:
         yield bench
 
 
 FORGETS_THE_OLD_LEAF_FIRST = (
-    "mtls/agent.py",
-    "        current = self._identity()\n        key_der",
-    "        current = self._identity()\n"
-    "        import os\n"
-    '        os.remove("/mtls/slot-" + self.active)\n'
-    "        key_der",
+    "mtls/issuance.py",
+    "    session = _est_session(agent, agent._identity(), agent._watch_est)\n",
+    "    session = _est_session(agent, agent._identity(), agent._watch_est)\n"
+    "    import os\n"
+    '    os.remove("/mtls/slot-" + agent.active)\n',
 )
 NO_TOMBSTONE = ("mtls/erase.py", "    _mark(tombstone)\n", "")
 ERASES_NOTHING = (
@@ -129,9 +229,9 @@ ERASES_NOTHING = (
     "    _remove_tree(store.root)\n    os.remove(tombstone)\n",
 )
 KEY_NOT_KEPT = (
-    "mtls/store.py",
-    "        self.write_identity(name, key.to_der())\n        return key\n",
-    "        return key\n",
+    "mtls/custody.py",
+    "    store.write_identity(name, key.to_der())\n    return key\n",
+    "    return key\n",
 )
 
 
@@ -139,6 +239,14 @@ KEY_NOT_KEPT = (
 def test_a_renewal_that_forgets_the_old_leaf_first_is_found_out(broken_bench: Bench) -> None:
     operations = measure(broken_bench, "re-enrol").operations
     assert is_found_out(broken_bench, [Case("re-enrol", Cut(n)) for n in range(8, operations)])
+
+
+@pytest.mark.parametrize("broken_bench", [FORGETS_THE_OLD_LEAF_FIRST], indirect=True)
+def test_what_is_seen_in_one_run_finds_that_renewal_out_too(broken_bench: Bench) -> None:
+    # Nothing has gone yet at the one, and the new leaf is not there yet at the other.
+    before, after = Cut(1), Cut(8)
+    outcomes = chain(*every_first_cut(broken_bench, "re-enrol", [before, after]))
+    assert {one.case.first: bool(one.problem) for one in outcomes} == {before: False, after: True}
 
 
 @pytest.mark.parametrize("broken_bench", [NO_TOMBSTONE, ERASES_NOTHING], indirect=True)
@@ -155,13 +263,13 @@ def test_a_key_that_is_not_on_flash_before_its_csr_is_found_out(broken_bench: Be
 def test_an_application_that_is_copied_first_is_found_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push = SerialLink.push
+    install = SerialLink.install
 
     def application_first(self: SerialLink, files: dict[str, bytes], **how: object) -> object:
-        order = sorted(files, key=lambda path: path != "/main.py")
-        return push(self, {path: files[path] for path in order}, **how)  # type: ignore[arg-type]
+        self.push({"/main.py": files["/main.py"]})
+        return install(self, files, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SerialLink, "push", application_first)
+    monkeypatch.setattr(SerialLink, "install", application_first)
     monkeypatch.setattr(sequences, "_APPLICATION_WITHIN_S", 3.0)
     outcome = try_case(bench, Case("provision", Cut(60)))
     assert "no application runs" in outcome.problem
@@ -195,9 +303,10 @@ def test_only_cuts_that_happened_are_counted() -> None:
     tally = Tally(10)
     tally.add(Outcome(Case("x", Cut(1)), reached=True))
     tally.add(Outcome(Case("x", Cut(1), Cut(5)), reached=False))
-    tally.add(Outcome(Case("x", Cut(1), Cut(2)), reached=True))
+    tally.add(Outcome(Case("x", Cut(1), Cut(2)), reached=True, same_image=True))
     tally.add(Outcome(Case("x", Cut(2), Cut(2)), reached=True, problem="dead"))
     assert (tally.tried, tally.first_cuts, tally.second_cuts, tally.survived) == (3, 1, 2, 2)
+    assert tally.same_image == 1
     assert tally.problems == ["--sequence x --first 2 --second 2: dead"]
 
 
@@ -212,6 +321,59 @@ def test_the_whole_run_writes_what_it_tried_and_what_it_left_out(
     counted = written["sequences"]["enrol-idevid"]
     assert written["tried"] == counted["tried"] == written["survived"] == 0
     assert counted["left_out_for_lack_of_time"] == 2 * counted["operations"] + 500
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "power_cuts.json"
+    asked = ["--sequence", "enrol-idevid", "--seed", "s", "--out", str(out), "--workers", "1"]
+    main_module = sys.modules[main.__module__]
+    monkeypatch.setattr(main_module, "_ROTATIONS", 2)
+    monkeypatch.setattr(main_module, "_SECOND_CUTS", 0)
+    tried: list[Case] = []
+
+    def try_two(_bench: Bench, case: Case) -> Outcome:
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        tried.append(case)
+        return Outcome(case, reached=True)
+
+    def try_on(_bench: Bench, case: Case) -> Outcome:
+        tried.append(case)
+        return Outcome(case, reached=True)
+
+    monkeypatch.setattr(SEQUENCES["enrol-idevid"], "cuts_the_host_off", True)
+    monkeypatch.setattr(main_module, "try_case", try_two)
+    assert main(asked) == 130
+    stopped = json.loads(out.read_text())
+    assert stopped["tried"] == 2
+    cases = 2 * stopped["sequences"]["enrol-idevid"]["operations"]
+    assert stopped["sequences"]["enrol-idevid"]["left_out_for_lack_of_time"] == cases - 2
+    monkeypatch.setattr(main_module, "try_case", try_on)
+    assert main([*asked, "--resume"]) == 0
+    assert len(tried) == len(set(tried)) == cases == json.loads(out.read_text())["tried"]
+    assert main([*asked, "--resume", "--budget-s", "0"]) == 0
+    assert "from the beginning" in capsys.readouterr().out
+
+
+def test_a_journal_of_other_code_is_not_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    journal = Journal(path, "this code")
+    journal.begin("seed")
+    journal.measure("x", 3)
+    case = Case("x", Cut(1), Cut(2, torn=False))
+    outcomes = [Outcome(case, True, "dead", same_image=True), Outcome(Case("x", Cut(1)), False)]
+    journal.done("x", {"unit": outcomes})
+    with path.open("a") as file:
+        file.write('{"measured": "half a li')
+    again = Journal(path, "this code")
+    assert again.resume()
+    assert (again.seed, again.measured, again.outcomes) == ("seed", {"x": 3}, {"unit": outcomes})
+    other = Journal(path, "other code")
+    assert not other.resume()
+    assert not other.outcomes
+    assert not Journal(tmp_path / "none", "this code").resume()
 
 
 def test_a_board_that_does_not_come_back_fails_the_run(

@@ -23,10 +23,13 @@ LoaderKind = Literal["esptool", "uf2", "dfu"]
 BootloaderEntry = Literal["dtr_rts", "1200_baud", "repl", "button"]
 
 _T = TypeVar("_T")
+# In ``port``, of a board that runs no MicroPython: it takes part by certification request.
+NO_MICROPYTHON = "none"
+
 _NEEDED = {
     "hardware": ("usb", "flash", "memory", "firmware"),
     "simulated": ("flash", "memory", "firmware", "tls", "simulator"),
-    "emulated": ("memory", "firmware"),
+    "emulated": ("flash", "memory", "firmware", "tls", "emulator"),
 }
 
 
@@ -123,6 +126,51 @@ class Simulator:
 
 
 @dataclass(frozen=True, slots=True)
+class Csr:
+    """How a board without MicroPython enrols: a sketch on it makes the key and the request.
+
+    Attributes:
+        sketch: its folder, below the board's.
+        models: the kinds of board that it runs on, as it calls them.
+        enrol_only: those of them that never use their certificate in TLS themselves.
+    """
+
+    sketch: str
+    models: tuple[str, ...]
+    enrol_only: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """How an emulated board is made and reached.
+
+    ``machine`` is the emulator's name for it; ``source`` the folder under boards/ whose sources its
+    firmware shares; ``host`` is this machine's address as its network has it.
+    """
+
+    machine: str
+    source: str
+    epoch: int
+    unique_id_bytes: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ethernet:
+    """An Ethernet port whose wiring is the board's own, with the numbers of its pins."""
+
+    kind: str
+    mdc: int
+    mdio: int
+    phy_addr: int
+
+    def as_network(self) -> dict[str, str | int]:
+        """Return it as config.json has it among a board's networks."""
+        pins = {"mdc": self.mdc, "mdio": self.mdio, "phy_addr": self.phy_addr}
+        return {"ethernet": self.kind, **pins}
+
+
+@dataclass(frozen=True, slots=True)
 class BoardDefinition:
     """One board.toml; a table that the file does not have is None."""
 
@@ -139,6 +187,9 @@ class BoardDefinition:
     firmware: Firmware | None
     tls: Tls | None
     simulator: Simulator | None
+    emulator: Emulator | None
+    ethernet: Ethernet | None
+    csr: Csr | None = None
 
     @property
     def folder(self) -> Path:
@@ -234,6 +285,36 @@ def _simulator(table: TomlTable) -> Simulator:
     )
 
 
+def _csr(table: TomlTable) -> Csr:
+    models = table.texts("models", pattern="[a-z0-9]+")
+    if not models:
+        raise table.problem("models", "must name at least one")
+    return Csr(
+        sketch=table.text("sketch", pattern="[a-z0-9_]+"),
+        models=models,
+        enrol_only=table.texts("enrol_only", choices=models),
+    )
+
+
+def _emulator(table: TomlTable) -> Emulator:
+    return Emulator(
+        machine=table.text("machine"),
+        source=table.text("source"),
+        epoch=table.number("epoch", choices=(1970, 2000)),
+        unique_id_bytes=table.number("unique_id_bytes"),
+        host=table.text("host"),
+    )
+
+
+def _ethernet(table: TomlTable) -> Ethernet:
+    return Ethernet(
+        kind=table.text("kind"),
+        mdc=table.number("mdc", least=0),
+        mdio=table.number("mdio", least=0),
+        phy_addr=table.number("phy_addr", least=0),
+    )
+
+
 def _read(top: TomlTable, key: str, reader: Callable[[TomlTable], _T]) -> _T | None:
     """Read one table by ``reader``, which knows all keys that it may have."""
     table = top.table(key)
@@ -268,8 +349,10 @@ def read_board(file: Path) -> BoardDefinition:
         firmware=_read(top, "firmware", _firmware),
         tls=_read(top, "tls", _tls),
         simulator=_read(top, "simulator", _simulator),
+        csr=_read(top, "csr", _csr),
+        emulator=_read(top, "emulator", _emulator),
+        ethernet=_read(top, "ethernet", _ethernet),
     )
-    top.table("emulator")  # read by the emulator's own module
     top.refuse_unread()
     if board.name != file.parent.name:
         raise top.problem("name", f"is {board.name!r}, but the folder is {file.parent.name!r}")
@@ -278,18 +361,24 @@ def read_board(file: Path) -> BoardDefinition:
 
 
 def _refuse_incomplete(board: BoardDefinition, top: TomlTable) -> None:
-    for table in _NEEDED[board.kind]:
+    if (board.port == NO_MICROPYTHON) != (board.csr is not None):
+        raise top.problem("port", f'is "{NO_MICROPYTHON}" for boards with [csr], and for no others')
+    needed = ("usb",) if board.csr is not None else _NEEDED[board.kind]
+    for table in needed:
         if getattr(board, table) is None:
             raise top.problem(f"[{table}]", f"is missing; a {board.kind} board needs it")
     flash, memory = top.table("flash"), top.table("memory")
-    if board.kind == "hardware" and flash is not None and not flash.has("loader"):
+    if "flash" in needed and board.kind == "hardware" and flash and not flash.has("loader"):
         raise flash.problem("loader", "is missing; a hardware board needs it")
+    # A board that takes the published image has the heap that this image makes.
+    takes_image = board.flash is not None and board.flash.loader is not None
     if (
-        board.kind == "simulated"
+        board.kind in ("simulated", "emulated")
+        and not takes_image
         and memory is not None
         and memory.recorded_number("heap_kb") is None
     ):
-        raise memory.problem("heap_kb", "is not recorded; a simulated board needs it")
+        raise memory.problem("heap_kb", f"is not recorded; a {board.kind} board needs it")
 
 
 def board_files() -> dict[str, Path]:

@@ -1,7 +1,7 @@
-"""Simulated boards that go on running when the command that started them has ended.
+"""Virtual boards that go on running when the command that started them has ended.
 
-Each is a process of its own that owns its serial line; a file in the user's state folder says
-which. A file whose process is gone is removed by whoever sees it.
+Each is a process of its own that owns its serial line, or the bench of an emulated one; a file in
+the user's state folder says which. A file whose process is gone is removed by whoever sees it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from handfast.boards.builder import build_simulator
-from handfast.boards.simulator import (
-    Entropy,
-    announced_line,
-    board_arguments,
-    last_line,
-    simulated_board,
-    unique_id_of,
-)
+from handfast.boards.definition import load_board
+from handfast.boards.detached_bench import bench_command
+from handfast.boards.lifeline_board import announced_line
+from handfast.boards.simulator import board_arguments, simulated_board
 from handfast.boards.sources import Progress, locked
+from handfast.boards.virtual import build_virtual_board
+from handfast.boards.virtual_board import Entropy, last_line, unique_id_of
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 from handfast.files import write_atomically
 
@@ -89,16 +87,23 @@ def start_detached(
             same name finds its files again.
         micropython: the MicroPython version; the profile's own by default.
         entropy: what its random source gives, power cycles included.
-        progress: is told what goes on while the simulator is built.
+        progress: is told what goes on while the board is built.
 
     Raises:
         UsageError: no such profile, or the name is not usable or taken.
         BoardProblem: it could not start, for instance because another board has the flash image.
     """
-    definition = simulated_board(profile)
+    definition = load_board(profile)
     if name is not None and not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not usable as a name: letters, digits, dot, dash, underline")
-    program = build_simulator(profile, micropython=micropython, progress=progress)
+    if definition.emulator is not None:
+        if micropython is not None:
+            raise UsageError(f"{profile} has one version of MicroPython: leave it out")
+        build_virtual_board(profile, progress=progress)
+        program = None
+    else:
+        simulated_board(profile)
+        program = build_simulator(profile, micropython=micropython, progress=progress)
     folder = state_dir()
     with locked(folder):
         taken = {board.name for board in _running()}
@@ -106,17 +111,20 @@ def start_detached(
             raise UsageError(f"a board called {name} is running; stop it, or choose another name")
         name = name or _free_name(profile, taken)
         image = (flash_image or folder / f"{name}.img").absolute()
-        arguments = board_arguments(
-            definition,
-            flash_image=image,
-            unique_id=unique_id_of(definition, name),
-            entropy=entropy,
-        )
         log = folder / f"{name}.log"
-        process = _spawn(program, arguments, log)
+        if program is None:
+            process = _spawn(bench_command(profile, name, image, entropy), log, dict(os.environ))
+        else:
+            arguments = board_arguments(
+                definition,
+                flash_image=image,
+                unique_id=unique_id_of(definition, name),
+                entropy=entropy,
+            )
+            process = _spawn([str(program), *arguments], log, {})
         try:
             if not (url := announced_line(process)):
-                raise BoardProblem(f"the simulated board did not start: {last_line(log)}")
+                raise BoardProblem(f"the board did not start: {last_line(log)}")
             board = DetachedBoard(
                 name=name,
                 profile=profile,
@@ -194,15 +202,15 @@ def _running() -> list[DetachedBoard]:
     return boards
 
 
-def _spawn(program: Path, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as errors:
         return subprocess.Popen(
-            [program, *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd="/",
-            env={},
+            env=environment,
             start_new_session=True,
         )
 

@@ -26,8 +26,10 @@ _AT_ONCE = 16
 _RESTART_S = 2.0
 _ADD = "add a board.toml for it (docs/how-to/add-a-board.md)"
 
-# A board is "found" when it said what it is; "bootloader", "foreign" and "listed" were not asked.
-State = Literal["found", "unknown", "silent", "busy", "failed", "bootloader", "foreign", "listed"]
+# A board is "found" when it said what it is; those from "bootloader" on were not asked.
+State = Literal[
+    "found", "unknown", "silent", "busy", "failed", "bootloader", "foreign", "csr", "listed"
+]
 
 
 class PortInfo(Protocol):
@@ -76,6 +78,9 @@ def place(port: Port, boards: Sequence[BoardDefinition]) -> Found:
     """Say what the USB ids alone say of a port: ``listed`` is one that may be asked."""
     runs = _with_ids(port, boards, bootloader=False)
     boots = _with_ids(port, boards, bootloader=True)
+    if sketches := [board.name for board in boards if board.name in runs and board.csr is not None]:
+        problem = f"it has no MicroPython: `handfast enrol --serial {port.url}` is for it"
+        return Found(port, "csr", tuple(sketches), problem=problem)
     if port.usb is None or runs:
         return Found(port, "listed", runs)
     if boots:
@@ -101,8 +106,10 @@ def recognise(build: str, boards: Sequence[BoardDefinition]) -> str | None:
     A variant's build is called ``BOARD-VARIANT`` (MicroPython, py/mkrules.cmake); a definition of
     just that variant comes first.
     """
+    # An emulated board may run the image of the real one: what is plugged in is the real one.
+    real_first = sorted(boards, key=lambda board: board.kind != "hardware")
     for wanted in (build, build.partition("-")[0]):
-        for board in boards:
+        for board in real_first:
             if board.firmware is not None and board.firmware.build == wanted:
                 return board.name
     return None
@@ -205,3 +212,15 @@ def find(
         f"there is no board {name}: plug it in; found: {others or 'no board'} "
         "(`handfast board scan` says more)"
     )
+
+
+def port_now(port: Port, hardware_id: str, ports: Iterable[Port]) -> str:
+    """Return the URL of a board that has restarted, whose port may have another number now.
+
+    Only a board's own USB shows ``hardware_id`` as its serial number; a bridge stays what it was.
+    """
+    if (port.usb_serial or "").upper() == hardware_id.upper():
+        for other in ports:
+            if other.usb_serial == port.usb_serial:
+                return other.url
+    return port.url

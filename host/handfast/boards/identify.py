@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handfast.boards.frozen_library import ASK, Frozen, cannot_be_imported
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem
 
@@ -55,6 +56,18 @@ def identify(link: SerialLink) -> BoardFacts:
         )
     config = _read_config(link)
     return BoardFacts(hardware_id, build or "board", tuple(version), config, has_wifi, mpy)
+
+
+def ask_frozen(link: SerialLink) -> Frozen | None:
+    """Return the device library that the board's firmware has in it; None for none.
+
+    Raises:
+        BoardProblem: the board fails, or its firmware has a library that cannot be imported.
+    """
+    told = literal(link, ASK)
+    if isinstance(told, str):
+        raise cannot_be_imported(told, link.url)
+    return None if told is None else Frozen(*told)
 
 
 def _read_config(link: SerialLink) -> Mapping[str, Any]:

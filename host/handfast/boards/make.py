@@ -11,10 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-# Reads the process group to guard, then waits: "done", or the end of the file when the builder has
-# died, in which case the group has to go too. A process of its own, since a builder that is killed
-# with SIGKILL can do nothing itself. (In dash, -- is only read as such behind -s.)
-_WATCHMAN = 'read -r group && { read -r done || kill -s KILL -- "-$group"; }'
+from handfast.boards.watchman import Watchman
 
 # Of the environment only what a compiler needs: a MAKEFLAGS or CFLAGS of the caller's is not ours.
 _KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
@@ -48,9 +45,7 @@ class Make:
         environment |= {"LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
         python = shlex.quote(sys.executable)  # the shell sees it, and a checkout may be anywhere
         command = ["make", "-s", f"-j{os.cpu_count() or 1}", f"PYTHON={python}", *arguments]
-        watchman = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHMAN], stdin=subprocess.PIPE, start_new_session=True
-        )
+        watchman = Watchman()
         make = subprocess.Popen(
             command,
             cwd=self._folder,
@@ -63,7 +58,7 @@ class Make:
             start_new_session=True,
         )
         try:
-            _tell(watchman, str(make.pid))
+            watchman.guard(make.pid)
             output = self._follow(make)
         except BaseException:
             with suppress(ProcessLookupError):
@@ -71,8 +66,7 @@ class Make:
             make.wait()
             raise
         finally:
-            _tell(watchman, "done")
-            watchman.wait()
+            watchman.dismiss()
         if make.returncode != 0:
             raise MakeFailed(make.returncode, output)
 
@@ -86,10 +80,3 @@ class Make:
                 self._progress(line)
         make.wait()
         return "".join(lines)
-
-
-def _tell(watchman: subprocess.Popen[bytes], line: str) -> None:
-    if watchman.stdin is not None:
-        with suppress(BrokenPipeError):
-            watchman.stdin.write(line.encode() + b"\n")
-            watchman.stdin.flush()

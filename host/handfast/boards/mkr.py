@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from handfast.boards import mkr_lines
+from handfast.boards.definition import load_board
 from handfast.boards.mkr_lines import CHUNK_BYTES, LONGEST_CERTIFICATE
 from handfast.boards.serial_port import NoAnswer, SerialPort
 from handfast.errors import BoardProblem
@@ -23,8 +24,7 @@ _TRIES = 4
 _QUICK_S = 1.0
 _CHIP_S = 8.0  # a key, a hash and a signature, or 24 writes: about a second each
 _LONGEST_CSR = 1024
-# LoRaWAN carries no TLS.
-_WITHOUT_TLS = ("mkrwan1300", "mkrwan1310")
+_DEFINITION = "arduino-mkr"
 
 _REASONS = {
     "unlocked": "its secure element is not locked. Locking is for good and is not done from here: "
@@ -65,7 +65,8 @@ class MkrFacts:
     @property
     def has_tls(self) -> bool:
         """Whether the board's network can carry TLS, so that it can use its certificate itself."""
-        return self.board not in _WITHOUT_TLS
+        csr = load_board(_DEFINITION).csr
+        return csr is None or self.board not in csr.enrol_only
 
 
 class Mkr:

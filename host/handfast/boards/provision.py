@@ -2,8 +2,10 @@
 
 Everything here may be run again. A second run copies only what differs, keeps keys and
 certificates that the gateway still honours, and makes no token for a board that has enrolled; a
-run that was cut short goes on where it stopped. The board's clock is left alone: it asks the
-gateway for signed time itself. Private keys are made on the board; a CSR is all that comes out.
+run that was cut short goes on where it stopped. Library, anchors, configuration and application
+change in one step: whatever happens, the board runs all of the old ones or all of the new. The
+board's clock is left alone: it asks the gateway for signed time itself. Private keys are made on
+the board; a CSR is all that comes out.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from handfast.admin_client import AdminClient, AdminRefused
-from handfast.boards.device_files import PushResult
+from handfast.boards.definition import load_boards
 from handfast.boards.device_library import DeviceLibrary, device_library
-from handfast.boards.identify import CONFIG_FILE, BoardFacts, identify, literal
+from handfast.boards.device_tree import settle
+from handfast.boards.frozen_library import require_own
+from handfast.boards.identify import CONFIG_FILE, BoardFacts, ask_frozen, identify, literal
 from handfast.boards.registration import register
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem, Refused, UsageError
@@ -55,7 +59,9 @@ Progress = Callable[[str, float], None]
 class Provisioned:
     """What a run found and did.
 
-    ``compiled`` says whether the board got the library as bytecode, ``idevid_issued`` and
+    ``files_resumed`` of the files copied had come to the board in a run that was cut short.
+    ``compiled`` says whether the board has the library as bytecode, ``frozen`` whether its firmware
+    brings it, so that none was copied. ``idevid_issued`` and
     ``token_given`` whether this run made one, ``enrolled`` whether the board had an operational
     certificate already that the gateway honours.
     """
@@ -63,9 +69,11 @@ class Provisioned:
     device_id: str
     hardware_id: str
     files_copied: int
+    files_resumed: int
     files_unchanged: int
     files_removed: int
     compiled: bool
+    frozen: bool
     idevid_sha256: str
     idevid_issued: bool
     token_given: bool
@@ -91,6 +99,7 @@ def provision(
     token_lifetime_s: int = TOKEN_LIFETIME_S,
     reseed: bool = False,
     capture: Path | None = None,
+    library: Callable[[str, int], DeviceLibrary] | None = None,
     progress: Progress | None = None,
 ) -> Provisioned:
     """Provision the board at ``board_url`` for the gateway.
@@ -119,13 +128,14 @@ def provision(
         token_lifetime_s: how long that token may be used.
         reseed: give the board a new seed though it has one.
         capture: a file that every byte the board sends is appended to.
+        library: makes the device library for a version of MicroPython and of its bytecode.
         progress: told what is being done.
 
     Raises:
         Unreachable: no gateway answers; the board was not touched.
         Refused: the device is revoked or suspended, or its name belongs to other hardware.
         BoardProblem: the board fails, is full, or is unplugged; run it again to go on. Or it is to
-            join a Wi-Fi network and cannot.
+            join a Wi-Fi network and cannot, or its firmware has another library frozen in.
         UsageError: a bad device_id.
     """
     started = time.monotonic()
@@ -137,15 +147,18 @@ def provision(
     tell("connect to the board", 0)
     with closing(SerialLink.open(board_url, capture=capture)) as link, _runs_again(link, start):
         link.soft_reset()
+        settle(link)
         _finish_decommissioning(link)
         facts = identify(link)
         _require_wifi(link, facts, networks)
+        if (frozen := ask_frozen(link)) is not None:
+            require_own(frozen, link.url)
         named = device_id or _name(facts)
         tell("register the device", 0)
         registered = register(gateway, named, facts.hardware_id)
-        if facts.config.get("device_id", named) != named:
-            _forget_identity(link, _IDENTITY_FILES)
-        kept = _networks(facts, networks, ethernet)
+        # Keys and certificates are of one name: another name lets them go, with the old files.
+        renamed = facts.config.get("device_id", named) != named
+        kept = _networks(facts, networks, ethernet) or _built_in_port(facts)
         optional = {
             "telemetry_interval_s": telemetry_interval_s,
             "secure_element": secure_element or facts.config.get("secure_element"),
@@ -153,9 +166,20 @@ def provision(
             "watchdog_s": facts.config.get("watchdog_s") if watchdog_s is None else watchdog_s,
         }
         config = _config(trust, named, kept, ntp_host, ntp_port, optional)
-        tell("compile the library", 0)
-        library = device_library(".".join(map(str, facts.version)), facts.mpy)
-        pushed = _copy(link, library, config, trust, tell)
+        made_for = None
+        if frozen is None:
+            tell("compile the library", 0)
+            made_for = (library or device_library)(".".join(map(str, facts.version)), facts.mpy)
+        files = _files(made_for.files if made_for else {}, config, trust)
+        if networks and facts.config:  # the configuration that names them is not to come first
+            _write_secrets(link, None, networks, keep=True)
+        tell("copy the library", 0)
+        installed = link.install(
+            files,
+            only_files_below=(_LIBRARY, _ANCHORS),
+            forget=_IDENTITY_FILES if renamed else (),
+            progress=lambda done, total: tell("copy the library", done / max(1, total)),
+        )
         tell("make and certify the key", 0)
         link.soft_reset()  # the new boot.py and library, and a heap in one piece
         holds = _holdings(link)
@@ -175,10 +199,12 @@ def provision(
     return Provisioned(
         device_id=named,
         hardware_id=facts.hardware_id,
-        files_copied=len(pushed.copied),
-        files_unchanged=len(pushed.unchanged),
-        files_removed=len(pushed.removed),
-        compiled=library.compiler is not None,
+        files_copied=len(installed.copied),
+        files_resumed=len(installed.resumed),
+        files_unchanged=len(installed.unchanged),
+        files_removed=len(installed.removed),
+        compiled=made_for is None or made_for.compiler is not None,
+        frozen=made_for is None,
         idevid_sha256=identity,
         idevid_issued=issued,
         token_given=made is not None,
@@ -226,6 +252,14 @@ def _networks(
     return ports + [name for name in told if facts.has_wifi and isinstance(name, str)]
 
 
+def _built_in_port(facts: BoardFacts) -> list[Any]:
+    """Return the Ethernet port that a board of this build has, by its board.toml; none for most."""
+    boards = [] if facts.has_wifi else load_boards()
+    ports = {b.firmware.build: b.ethernet for b in boards if b.firmware and b.ethernet}
+    port = ports.get(facts.build)
+    return [port.as_network()] if port else []
+
+
 def _require_wifi(link: SerialLink, facts: BoardFacts, networks: Mapping[str, str] | None) -> None:
     """Refuse networks that the board has no radio for: its application would not start."""
     if networks and not facts.has_wifi:
@@ -269,28 +303,19 @@ def _config(
     return json.dumps(config).encode()
 
 
-def _copy(
-    link: SerialLink,
-    library: DeviceLibrary,
-    config: bytes,
-    trust: Mapping[str, Any],
-    tell: Progress,
-) -> PushResult:
-    files = {f"{_LIBRARY}/{name}": content for name, content in library.files.items()}
+def _files(
+    library: Mapping[str, bytes], config: bytes, trust: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return all that belongs together on a board: device path → content."""
+    files = {f"{_LIBRARY}/{name}": content for name, content in library.items()}
     for kind, anchors in (("tls", trust["tls_anchors"]), ("root", trust["roots"])):
         for encoded in anchors:
             der = base64.b64decode(encoded)
             files[f"{_ANCHORS}/{kind}-{hashlib.sha256(der).hexdigest()[:16]}.der"] = der
     files[CONFIG_FILE] = config
-    # The application last: what it needs is there when it is.
     for name in ("boot.py", "main.py"):
         files[f"/{name}"] = (firmware_dir() / "app" / name).read_bytes()
-    tell("copy the library", 0)
-    return link.push(
-        files,
-        only_files_below=(_LIBRARY, _ANCHORS),
-        progress=lambda done, total: tell("copy the library", done / max(1, total)),
-    )
+    return files
 
 
 # Who the board is
@@ -405,18 +430,29 @@ def _usable_tokens(registered: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, str] | None) -> None:
-    """Change the board's secrets in one atomic write; what is not given stays as it is."""
+def _write_secrets(
+    link: SerialLink,
+    token: str | None,
+    networks: Mapping[str, str] | None,
+    *,
+    keep: bool = False,
+) -> None:
+    """Change the board's secrets in one atomic write; what is not given stays as it is.
+
+    With ``keep`` the passwords of other networks stay as well.
+    """
     changed: dict[str, Any] = {"token": token} if token else {}
     if networks is not None:
         changed["wifi"] = dict(networks)
+    kept = "_s['wifi'] = _w\n" if keep else ""
     link.exec(
         "import json as _j, os as _o\n"
         "try:\n"
         " with open('/mtls/secret.json') as _f:\n  _s = _j.load(_f)\n"
         "except (OSError, ValueError):\n _s = None\n"
         "if not isinstance(_s, dict):\n _s = {}\n"
-        f"_s.update({changed!r})\n"
+        "_w = _s.get('wifi')\n_w = dict(_w) if isinstance(_w, dict) else {}\n"
+        f"_s.update({changed!r})\n_w.update(_s.get('wifi') or {{}})\n{kept}"
         "try:\n"
         " with open('/mtls/secret.json.new', 'w') as _f:\n  _j.dump(_s, _f)\n"
         " _o.rename('/mtls/secret.json.new', '/mtls/secret.json')\n"
@@ -424,5 +460,5 @@ def _write_secrets(link: SerialLink, token: str | None, networks: Mapping[str, s
         " try:\n  _o.remove('/mtls/secret.json.new')\n"
         " except OSError:\n  pass\n"  # it was not even begun: say what was wrong first
         " raise\n"
-        "finally:\n del _j, _o, _s\n"
+        "finally:\n del _j, _o, _s, _w\n"
     )

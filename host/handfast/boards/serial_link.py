@@ -21,7 +21,7 @@ from typing import Any
 from mpremote.transport import TransportError  # type: ignore[import-untyped]
 from mpremote.transport_serial import SerialTransport  # type: ignore[import-untyped]
 
-from handfast.boards import device_files
+from handfast.boards import device_files, device_tree
 from handfast.boards.console import Console
 from handfast.boards.device_error import device_error
 from handfast.boards.serial_port import NoAnswer, SerialPort, Unplugged
@@ -34,6 +34,7 @@ _FIRST_TRY_S = 0.25  # how long the first Ctrl-A may go unanswered; doubles with
 _SLOWEST_TRY_S = 2.0
 _DRAIN_S = 0.5  # at most, of a board that prints without a pause
 _QUIET_S = 0.02
+_FIRST_QUIET_S = 0.004  # most boards wait at a prompt or sleep: the first try is not to cost much
 _RESET_S = 0.5  # a board that was told to reset does so within this
 _RESULT = "\x1eresult "
 
@@ -122,6 +123,15 @@ class SerialLink:
         """End what another thread waits for, with NoAnswer: it is known that no answer comes."""
         self._port.expect_within(0)
 
+    def send(self, data: bytes) -> None:
+        """Give input to the program that another thread's :meth:`exec` waits for.
+
+        Raises:
+            NoAnswer: the board does not take it.
+            Unplugged: the line is gone.
+        """
+        self._port.write(data)
+
     # The raw REPL
 
     def interrupt(self, *, timeout_s: float = 10.0) -> None:
@@ -136,18 +146,18 @@ class SerialLink:
         self._require_port()
         self._in_raw_repl = False
         give_up = time.monotonic() + timeout_s
-        patience_s = _FIRST_TRY_S
+        patience_s, quiet_s = _FIRST_TRY_S, _FIRST_QUIET_S
         while (left_s := give_up - time.monotonic()) > 0:
             # Not a byte that would run half a command: Ctrl-C clears the line in every mode.
             self._port.write(_CTRL_C + _CTRL_C)
-            self._drain()
+            self._drain(quiet_s)
             self._port.write(_CTRL_A)
             self._port.expect_within(min(patience_s, left_s))
             try:
                 self._port.read_until(_RAW_BANNER)
                 self._synchronise()
             except NoAnswer:
-                patience_s = min(2 * patience_s, _SLOWEST_TRY_S)
+                patience_s, quiet_s = min(2 * patience_s, _SLOWEST_TRY_S), _QUIET_S
                 continue
             self._in_raw_repl = True
             return
@@ -157,9 +167,9 @@ class SerialLink:
             "and check that it runs MicroPython"
         )
 
-    def _drain(self) -> None:
+    def _drain(self, quiet_s: float) -> None:
         until = time.monotonic() + _DRAIN_S
-        while self._port.receive(_QUIET_S) and time.monotonic() < until:
+        while self._port.receive(quiet_s) and time.monotonic() < until:
             pass
 
     def _synchronise(self) -> None:
@@ -257,6 +267,24 @@ class SerialLink:
         See :func:`handfast.boards.device_files.push`.
         """
         return device_files.push(self, files, only_files_below=only_files_below, progress=progress)
+
+    def install(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        only_files_below: Sequence[str] = (),
+        forget: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> device_tree.Installed:
+        """Make the board hold all of ``files`` in one step; a ``/boot.py`` of ours is one of them.
+
+        See :func:`handfast.boards.device_tree.install`. What an earlier installation left is
+        finished, or taken back, first.
+        """
+        device_tree.settle(self)
+        return device_tree.install(
+            self, files, only_files_below=only_files_below, forget=forget, progress=progress
+        )
 
     # Reset
 

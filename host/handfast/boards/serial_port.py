@@ -19,6 +19,7 @@ import serial
 
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 
+_SILENT_ON_CONTROL = "ign_set_control"  # pyserial's name for a server that answers no SET_CONTROL
 _POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
 _WRITE_TIMEOUT_S = 10.0
 _RECHECK_S = 0.1  # how soon a wait notices that another thread moved its deadline
@@ -235,12 +236,29 @@ def open_line(url: str, baudrate: int) -> Any:
         line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:
             line.exclusive = True
-        _open_once_free(line)
+        if url.startswith("rfc2217://") and _SILENT_ON_CONTROL in url:
+            _open_without_control(line)
+        else:
+            _open_once_free(line)
     except ValueError as error:
         raise UsageError(f"{url} is not a serial port's path or URL: {error}") from error
     except OSError as error:
         raise _opening_failed(url, error) from error
     return line
+
+
+def _open_without_control(line: Any) -> None:
+    """Open the line without a word on DTR and RTS.
+
+    pyserial switches DTR on when it opens a port. Espressif's server takes that for the beginning
+    of a reset into the bootloader (esp_rfc2217_server/esp_port_manager.py), and RTS off for one of
+    a plain reset.
+    """
+    line._update_dtr_state = line._update_rts_state = lambda: None
+    try:
+        line.open()
+    finally:
+        del line._update_dtr_state, line._update_rts_state
 
 
 def _open_once_free(line: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pinned source archives: found in several places, checked by SHA-256, kept in the user's cache."""
+"""Pinned source archives: found in several places, checked by hash, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from handfast.boards.addresses import Address
 from handfast.boards.apt_mirrors import AptConfiguration
 from handfast.errors import EnvironmentProblem
 from handfast.resources import boards_dir
@@ -27,14 +28,24 @@ _CHUNK_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One pinned archive; ``pool`` is its folder in a Debian mirror's pool."""
+    """One pinned archive.
+
+    ``pool`` is its folder in a Debian mirror's pool, "" where it is in none. Where ``sha512`` is
+    given it is what counts: registries of packages pin by it.
+    """
 
     name: str
     version: str
     file: str
     sha256: str
     pool: str
-    urls: tuple[str, ...]
+    urls: tuple[Address, ...]
+    sha512: str = ""
+
+    @property
+    def pin(self) -> tuple[str, str]:
+        """The hash that a copy must have: its algorithm as hashlib calls it, and hex digits."""
+        return ("sha512", self.sha512) if self.sha512 else ("sha256", self.sha256)
 
 
 def cache_dir() -> Path:
@@ -82,11 +93,11 @@ def find_source(name: str, version: str, *, file: Path | None = None) -> Source:
     Raises:
         EnvironmentProblem: none is pinned.
     """
-    path = boards_dir() / "sim" / "sources.toml" if file is None else file
+    path = boards_dir() / "sources.toml" if file is None else file
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["source"]
     for entry in entries:
         if (entry["name"], entry["version"]) == (name, version):
-            return Source(**{**entry, "urls": tuple(entry["urls"])})
+            return Source(**{**entry, "urls": tuple(map(Address.parse, entry["urls"]))})
     pinned = ", ".join(f"{entry['name']} {entry['version']}" for entry in entries)
     raise EnvironmentProblem(f"no source is pinned for {name} {version}; there is: {pinned}")
 
@@ -111,22 +122,21 @@ def fetch(
     cached = folder / source.file
     with locked(folder, waiting=lambda: progress("waiting for another download")):
         if cached.is_file():
-            if _sha256(cached) == source.sha256:
+            if _is_pinned(cached, source):
                 return cached
             cached.unlink()
         for leftover in folder.glob(".*.part"):
             leftover.unlink()
-        pools = [f"{mirror}/pool/{source.pool}" for mirror in (apt or AptConfiguration()).mirrors()]
-        for url in (*(f"{pool}/{source.file}" for pool in pools), *source.urls):
+        for address in (*_in_pools(source, apt or AptConfiguration(), tried), *source.urls):
             progress(f"downloading {source.file}")
-            problem = _download(url, source, cached, progress)
+            problem = _download(address, source, cached, progress)
             if problem is None:
                 return cached
-            tried.append(f"{url}: {problem}")
+            tried.append(f"{address}: {problem}")
     raise EnvironmentProblem(
         f"no source for {source.name} {source.version}: {source.file} was not found in\n"
         + "".join(f"  {place}\n" for place in tried)
-        + f"Put the file (SHA-256 {source.sha256}) into a folder and set HANDFAST_SOURCES to it."
+        + f"Put the file ({_told(source)}) into a folder and set HANDFAST_SOURCES to it."
     )
 
 
@@ -143,12 +153,23 @@ def _from_folder(source: Source, tried: list[str]) -> Path | None:
     return path
 
 
-def _download(url: str, source: Source, target: Path, progress: Progress) -> str | None:
-    """Fetch ``url`` to ``target``; return why not when the place does not have it."""
+def _in_pools(source: Source, apt: AptConfiguration, tried: list[str]) -> list[Address]:
+    """Return where apt's mirrors would have it; a mirror that is no URL is none."""
+    found = []
+    for mirror in apt.mirrors() if source.pool else []:
+        try:
+            found.append(Address.parse(mirror).below(f"pool/{source.pool}/{source.file}"))
+        except ValueError as error:
+            tried.append(str(error))
+    return found
+
+
+def _download(address: Address, source: Source, target: Path, progress: Progress) -> str | None:
+    """Fetch what is there to ``target``; return why not when the place does not have it."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            request = urllib.request.Request(url, headers={"User-Agent": "handfast"})  # noqa: S310
+            request = _request(address)
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 total = int(answer.headers.get("Content-Length") or 0)
                 while chunk := answer.read(_CHUNK_BYTES):
@@ -159,13 +180,13 @@ def _download(url: str, source: Source, target: Path, progress: Progress) -> str
                     return f"the connection ended after {file.tell()} of {total} bytes"
             file.flush()
             os.fsync(file.fileno())
-        _verify(Path(name), url, source)
+        _verify(Path(name), address.url, source)
         Path(name).replace(target)
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}"
     except urllib.error.URLError as error:
         return str(error.reason)
-    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+    except (TimeoutError, ConnectionError, http.client.HTTPException, ValueError) as error:
         return str(error) or type(error).__name__
     except OSError as error:
         raise EnvironmentProblem(f"cannot keep {target}: {error.strerror or error}") from error
@@ -174,15 +195,35 @@ def _download(url: str, source: Source, target: Path, progress: Progress) -> str
     return None
 
 
+def _request(address: Address) -> urllib.request.Request:
+    """Ask with the user's name and password, which urllib itself would take for the host's name."""
+    request = urllib.request.Request(address.url)  # noqa: S310
+    request.add_header("User-Agent", "handfast")
+    if address.authorization is not None:
+        # Not to be told to whom we are sent on.
+        request.add_unredirected_header("Authorization", address.authorization)
+    return request
+
+
 def _verify(path: Path, place: str, source: Source) -> None:
-    found = _sha256(path)
-    if found != source.sha256:
+    if not _is_pinned(path, source):
+        found = _hash(path, source.pin[0])
         raise EnvironmentProblem(
             f"{place} is not the file that {source.name} {source.version} is built from: its "
-            f"SHA-256 is {found}, expected {source.sha256}. Remove or replace it."
+            f"hash is {found}, expected {_told(source)}. Remove or replace it."
         )
 
 
-def _sha256(path: Path) -> str:
+def _is_pinned(path: Path, source: Source) -> bool:
+    algorithm, expected = source.pin
+    return _hash(path, algorithm) == expected
+
+
+def _told(source: Source) -> str:
+    algorithm, expected = source.pin
+    return f"{algorithm.upper().replace('SHA', 'SHA-')} {expected}"
+
+
+def _hash(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -17,6 +17,7 @@ _GROUPS = {
     "token": "Create one-time enrolment tokens.",
     "board": "List, show and check board definitions, and find boards on serial ports.",
     "sim": "Start and stop simulated boards.",
+    "firmware": "Build MicroPython with what stock firmware lacks, and the device library.",
     "provision": "Give a board its library, trust anchor, identity and application.",
     "enrol": "Get a certificate for a key that a board or program made itself.",
     "demo": "Show the whole life of a few boards, and check it.",

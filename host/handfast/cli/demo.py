@@ -24,8 +24,8 @@ from handfast.lab.demo.run import DemoOptions, run_demo
     "profile",
     default="sim-pico-w",
     show_default=True,
-    type=click.Choice(["sim-pico-w", "sim-esp32"]),
-    help="Which kind of simulated board.",
+    type=click.Choice(["sim-pico-w", "sim-esp32", "qemu-mps2"]),
+    help="Which kind of board: two simulated ones, and an emulated one, which is slower.",
 )
 @click.option(
     "--lifetime",

@@ -11,33 +11,37 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from handfast.boards.definition import load_board
-from handfast.cli.progress import Tell, progress_bars
+from handfast.boards.definition import BoardDefinition, load_board, load_boards
+from handfast.boards.discovery import Port, find, port_now
+from handfast.boards.local_ports import local_ports
+from handfast.cli.progress import progress_bars
 from handfast.errors import UsageError
 
 if TYPE_CHECKING:
-    from handfast.boards.flash.firmware import Firmware
-    from handfast.boards.flash.targets import EspTarget, PicoTarget
+    from handfast.boards.flash.flash_board import Options
+    from handfast.boards.flash.running import Running
 
 _CHECK_S = 30.0
 _path = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--board", "name", help="What it is: a board's name (see `handfast board list`).")
-@click.option("--mcu", help="Its chip instead, as esp32c3 or rp2350.")
+@click.option(
+    "--board",
+    "name",
+    required=True,
+    help="What it is (see `handfast board list`), or the one that `handfast board scan` calls so.",
+)
 @click.option("--port", help="Its serial port: a path, or rfc2217://HOST:PORT.")
-@click.option("--firmware", type=_path, help="An image that you have.")
-@click.option("--url", help="The address of an image; it is fetched once and kept.")
+@click.option("--firmware", type=_path, help="An image that you have, instead of its own.")
+@click.option("--url", help="The address of another image; it is fetched once and kept.")
 @click.option("--sha256", help="The image's SHA-256.")
 @click.option("--erase", is_flag=True, help="Erase all of the flash first (ESP32).")
 @click.option(
     "--before",
     type=click.Choice(["default-reset", "usb-reset", "no-reset", "bootloader"]),
-    default="default-reset",
-    show_default=True,
     help="How an ESP32 gets to its bootloader: by DTR and RTS, by those of its own USB, not at all "
-    "because it is there, or by asking MicroPython or 1200 baud.",
+    "because it is there, or by asking MicroPython or 1200 baud. By default by its board.toml.",
 )
 @click.option(
     "--after",
@@ -55,8 +59,7 @@ _path = click.Path(path_type=Path)
 @click.option("--no-check", is_flag=True, help="Do not ask the board what it runs afterwards.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    name: str | None,
-    mcu: str | None,
+    name: str,
     port: str | None,
     firmware: Path | None,
     url: str | None,
@@ -69,25 +72,30 @@ def command(
 ) -> None:
     """Put MicroPython on a board, verify it there, and see that it runs.
 
+    Chip, addresses, image families and the image itself are those of the board's board.toml.
     Nothing is written before image, chip and board are known to belong together. After a failure,
     run it again: what has arrived is not written twice.
     """
-    from handfast.boards.flash.running import ask_running, compare_running
-    from handfast.boards.flash.targets import EspTarget, find_target
+    from handfast.boards.flash.flash_board import firmware_for, flash_board, loader_of
 
-    target = find_target(_mcu(name, mcu))
+    board, place = _board(name, port)
+    loader_of(board)
     with progress_bars(quiet=as_json) as tell:
-        image = _image(firmware, url, sha256, tell)
-        if isinstance(target, EspTarget):
-            done = _flash_esp(image, target, port, tell, **options)
-        else:
-            done = _flash_pico(image, target, port, tell, **options)
+        image = firmware_for(board, file=firmware, url=url, sha256=sha256, progress=tell)
+        where = None if place is None else place.url
+        done = flash_board(board, image, port=where, options=_options(**options), progress=tell)
         running = None
-        if port is not None and not no_check:
+        if place is not None and not no_check:
             tell("check", 0)
-            running = ask_running(port, timeout_s=_CHECK_S)
-            compare_running(running, version=expected_version, build=build)
-    result = done | {
+            running = _check(
+                board,
+                name,
+                place,
+                published=firmware is None and url is None,
+                version=expected_version,
+                build=build,
+            )
+    result = {"board": board.name, "port": where, **asdict(done)} | {
         "sha256": image.sha256,
         "sha256_recorded": image.recorded,
         "running": None if running is None else asdict(running),
@@ -98,86 +106,63 @@ def command(
         _print(result)
 
 
-def _mcu(name: str | None, mcu: str | None) -> str:
-    if (name is None) == (mcu is None):
-        raise UsageError("give --board or --mcu")
-    return mcu or load_board(name or "").mcu
-
-
-def _image(firmware: Path | None, url: str | None, sha256: str | None, tell: Tell) -> Firmware:
-    from handfast.boards.flash.firmware import fetch_firmware, local_firmware
-
-    if firmware is not None:
-        return local_firmware(firmware, sha256=sha256)
-    if url is None:
-        raise UsageError("give --firmware or --url")
-    return fetch_firmware(url, sha256=sha256, progress=tell)
-
-
-def _flash_esp(
-    image: Firmware,
-    target: EspTarget,
-    port: str | None,
-    tell: Tell,
+def _options(
     *,
     before: Any,
     after: Any,
     no_stub: bool,
     baud: int,
     erase: bool,
-    **_: Any,
-) -> dict[str, Any]:
-    from handfast.boards.flash.esp import EspJob, flash_esp
-    from handfast.boards.flash.esp_image import read_esp_image
+    drive: Path | None,
+    picotool: bool,
+) -> Options:
+    from handfast.boards.flash.flash_board import Options
 
-    if port is None:
-        raise UsageError("an ESP32 is flashed over its serial port: give --port")
-    job = EspJob(
-        port,
-        target.chip,
-        target.offset,
+    return Options(
         before=before,
         after=after,
         stub=not no_stub,
         baudrate=baud,
         erase=erase,
-    )
-    source = str(image.path)
-    content = read_esp_image(image.path.read_bytes(), source=source)
-    return asdict(flash_esp(content, job, source=source, progress=tell))
-
-
-def _flash_pico(
-    image: Firmware,
-    target: PicoTarget,
-    port: str | None,
-    tell: Tell,
-    *,
-    drive: Path | None,
-    picotool: bool,
-    erase: bool,
-    **_: Any,
-) -> dict[str, Any]:
-    from handfast.boards.flash.pico import PicoJob, flash_pico
-    from handfast.boards.flash.uf2 import read_uf2
-
-    if erase:
-        raise UsageError("--erase is for an ESP32; a Pico takes flash_nuke.uf2 as its --firmware")
-    job = PicoJob(
-        target.chip,
-        target.families,
-        url=None if drive is not None else port,
         drive=drive,
-        way="picotool" if picotool else "auto",
+        picotool=picotool,
     )
-    source = str(image.path)
-    content = read_uf2(image.path.read_bytes(), source=source)
-    return asdict(flash_pico(content, job, source=source, progress=tell))
+
+
+def _board(name: str, port: str | None) -> tuple[BoardDefinition, Port | None]:
+    """Return what the board is, and where, if it is anywhere."""
+    kind, at, hardware_id = name.rpartition("@")
+    if not at:
+        return load_board(hardware_id), Port(port) if port is not None else None
+    if port is not None:
+        raise UsageError(f"{name} names one board, which is found wherever it is: leave --port out")
+    board = load_board(kind)
+    return board, find(name, local_ports(), load_boards())
+
+
+def _check(
+    board: BoardDefinition,
+    name: str,
+    port: Port,
+    *,
+    published: bool,
+    version: str | None,
+    build: str | None,
+) -> Running:
+    """Ask the board what it runs; its own image must be its definition's, another a board's."""
+    from handfast.boards.flash.running import ask_running, compare_board, compare_running
+
+    hardware_id = name.rpartition("@")[2]
+    running = ask_running(lambda: port_now(port, hardware_id, local_ports()), timeout_s=_CHECK_S)
+    compare_running(running, version=version, build=build)
+    if build is None:
+        compare_board(running, board, load_boards(), published=published and version is None)
+    return running
 
 
 def _print(result: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
-    for key in ("chip", "description", "mac", "family", "way"):
+    for key in ("board", "chip", "description", "mac", "family", "way"):
         if key in result:
             table.add_row(key, str(result[key]))
     kept = f", {result['kept']} were there" if result.get("kept") else ""

@@ -52,6 +52,12 @@ def command() -> None:
     "issue-admin`; 0: any. Without it only the Unix socket is there.",
 )
 @click.option(
+    "--resume-port",
+    type=_PORT,
+    help="The API for firmware that resumes TLS sessions by their id; 0: any. Without it nobody "
+    "resumes one.",
+)
+@click.option(
     "--overlap-s",
     type=click.FloatRange(min=0),
     default=300.0,
@@ -71,6 +77,14 @@ def command() -> None:
     default=MAX_LIFETIME_S,
     show_default=True,
     help="Life of the gateway's own certificates.",
+)
+@click.option(
+    "--handshake-s",
+    type=click.FloatRange(min=0, max=600, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long a peer may take for a TLS handshake, and, where it is longer than usual, to "
+    "begin a request by TLS; more for emulated boards.",
 )
 @click.option(
     "--passphrase-file", type=click.Path(path_type=Path), help="Holds the CA keys' passphrase."
@@ -140,9 +154,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _print_urls(ready: dict[str, Any]) -> None:
-    for name in ("api", "enrol", "public", "admin", "admin-tls"):
+    for name in ("api", "api-resume", "enrol", "public", "admin", "admin-tls"):
         if name in ready:
-            click.echo(f"{name:9} {ready[name]}")
+            click.echo(f"{name:10} {ready[name]}")
 
 
 def _print_json(ready: dict[str, Any]) -> None:

@@ -1,30 +1,34 @@
-"""``handfast provision``: give a board its library, trust anchor, identity and application."""
+"""``handfast provision``: give boards their library, trust anchor, identity and application."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from handfast.admin_client import AdminClient
 from handfast.boards.definition import load_boards
 from handfast.boards.detached import find_detached
-from handfast.boards.discovery import find
+from handfast.boards.discovery import Found, find, scan
 from handfast.boards.local_ports import local_ports
-from handfast.boards.provision import Provisioned, provision
-from handfast.cli.progress import progress_bars
-from handfast.errors import UsageError
+from handfast.boards.many import LibraryOnce, Outcome, provision_many
+from handfast.boards.provision import Progress, Provisioned, provision
+from handfast.cli import wifi
+from handfast.cli.papers import Papers
+from handfast.cli.progress import DONE, FAILED, progress_bars, progress_lines
+from handfast.cli.provisioned import document, exit_code, print_many, print_one
+from handfast.errors import BoardProblem, HandfastError, UsageError
 from handfast.pki.names import validate_device_id
 from handfast.state import StateDir
 
-_WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
+_AT_ONCE = 8  # the host's part is small: boards wait for their flash
+# Ports on which a board was expected and none could be asked: with --all these are failures.
+_AMISS = ("silent", "busy", "failed", "bootloader")
 
 
 def _json_object(text: str | None) -> dict[str, Any] | None:
@@ -41,8 +45,18 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
 @click.command()
 @click.option(
     "--board",
-    required=True,
-    help="A name that `board scan` shows, a running simulated board's, or a serial port.",
+    "names",
+    multiple=True,
+    help="A name that `board scan` shows, a running simulated board's, or a serial port; "
+    "give it more than once for several boards at a time.",
+)
+@click.option("--all", "every", is_flag=True, help="Every board that `board scan` finds.")
+@click.option(
+    "--at-once",
+    type=click.IntRange(min=1, max=64),
+    default=_AT_ONCE,
+    show_default=True,
+    help="How many boards at a time.",
 )
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), help="The gateway's state folder."
@@ -53,9 +67,27 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
 @click.option("--reseed", is_flag=True, help="Give the board a new random seed.")
 @click.option(
     "--wifi",
-    "ssid",
+    "ssids",
     metavar="SSID",
-    help=f"The Wi-Fi network to join; its password from ${_WIFI_PASSWORD} or a prompt.",
+    multiple=True,
+    help="A Wi-Fi network to join; give it more than once, the best first. Its password is taken "
+    f"from ${wifi.ONE}, from ${wifi.MANY} (JSON, by SSID), from the keyring, or asked for.",
+)
+@click.option(
+    "--remember-wifi", is_flag=True, help="Keep passwords that you type in this machine's keyring."
+)
+@click.option(
+    "--label",
+    "label_to",
+    metavar="FILE|FOLDER|-",
+    help="Write a label with the device_id as QR code: .svg (with both ids in words) or .png; a "
+    "folder takes one .svg a board, - is the terminal.",
+)
+@click.option(
+    "--record",
+    "record_to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append a line for each board to this .csv or .jsonl file.",
 )
 @click.option(
     "--ntp-host", default="", help="Asked for the time when the gateway's own cannot be had."
@@ -88,13 +120,18 @@ def _json_object(text: str | None) -> dict[str, Any] | None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    board: str,
+    names: tuple[str, ...],
+    every: bool,
+    at_once: int,
     folder: Path | None,
     device_id: str | None,
     no_start: bool,
     no_token: bool,
     reseed: bool,
-    ssid: str | None,
+    ssids: tuple[str, ...],
+    remember_wifi: bool,
+    label_to: str | None,
+    record_to: Path | None,
     ntp_host: str,
     secure_element: dict[str, Any] | None,
     ethernet: dict[str, Any] | None,
@@ -102,33 +139,120 @@ def command(
     watchdog_s: int | None,
     as_json: bool,
 ) -> None:
-    """Give a board its library, trust anchor, identity and application.
+    """Give boards their library, trust anchor, identity and application.
 
-    May be run again: only what differs is copied, and the board's identity is kept.
+    May be run again: only what differs is copied, and a board's identity is kept. What a board runs
+    changes in one step: unplug it at any time and it runs the old application or the new one.
     """
+    several = every or len(names) > 1
+    _check_choice(names, every=every, device_id=device_id)
+    papers = Papers.begin(label_to, record_to, several=several, as_json=as_json)
+    settings = {
+        "device_id": device_id,
+        "networks": wifi.passwords(ssids, remember=remember_wifi),
+        "ntp_host": ntp_host,
+        "secure_element": secure_element,
+        "ethernet": ethernet,
+        "rtc": rtc,
+        "watchdog_s": watchdog_s,
+        "start": not no_start,
+        "token": not no_token,
+        "reseed": reseed,
+        "library": LibraryOnce(),
+    }
+    one = partial(_provision_one, StateDir.choose(folder), settings)
+    if several:
+        _several(_discovered() if every else (names, []), one, at_once, papers, as_json=as_json)
+    else:
+        _single(names[0], one, papers, as_json=as_json, started=not no_start)
+
+
+# (board, progress) → what was done
+_One = Callable[[str, Progress], Provisioned]
+
+
+def _check_choice(names: Sequence[str], *, every: bool, device_id: str | None) -> None:
+    if every == bool(names):
+        raise UsageError("say which boards: --board NAME (more than once for several), or --all")
+    if len(set(names)) != len(names):
+        raise UsageError("a board is named twice")
     if device_id is not None:
+        if every or len(names) > 1:
+            raise UsageError("--device-id is for one board: several are named by their hardware")
         validate_device_id(device_id)
-    networks = None if ssid is None else {ssid: _wifi_password(ssid)}
-    with progress_bars(quiet=as_json) as tell:
-        done = provision(
-            serial_url(board),
-            gateway=AdminClient(StateDir.choose(folder)),
-            device_id=device_id,
-            networks=networks,
-            ntp_host=ntp_host,
-            secure_element=secure_element,
-            ethernet=ethernet,
-            rtc=rtc,
-            watchdog_s=watchdog_s,
-            start=not no_start,
-            token=not no_token,
-            reseed=reseed,
-            progress=tell,
-        )
+
+
+def _provision_one(
+    state: StateDir, settings: dict[str, Any], board: str, progress: Progress
+) -> Provisioned:
+    return provision(serial_url(board), gateway=AdminClient(state), progress=progress, **settings)
+
+
+def _single(board: str, one: _One, papers: Papers, *, as_json: bool, started: bool) -> None:
+    try:
+        with progress_bars(quiet=as_json) as tell:
+            done = one(board, tell)
+    except HandfastError as problem:
+        papers.file(Outcome(board, problem=problem))
+        raise
+    papers.file(Outcome(board, done=done))
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:
-        _print(done, started=not no_start)
+        print_one(done, started=started)
+        papers.show([done])
+
+
+def _several(
+    chosen: tuple[Sequence[str], list[Outcome]],
+    one: _One,
+    at_once: int,
+    papers: Papers,
+    *,
+    as_json: bool,
+) -> None:
+    """Provision boards side by side; ends with an exit code that speaks for all of them."""
+    names, outcomes = chosen
+    for outcome in outcomes:
+        papers.file(outcome)
+    with progress_lines(names, quiet=as_json) as tell:
+
+        def finished(outcome: Outcome) -> None:
+            tell(outcome.board, FAILED if outcome.done is None else DONE, outcome.done is not None)
+            papers.file(outcome)
+
+        outcomes = outcomes + provision_many(
+            names, one, at_once=at_once, tell=tell, finished=finished
+        )
+    if as_json:
+        click.echo(json.dumps(document(outcomes)))
+    else:
+        print_many(outcomes)
+        papers.show([outcome.done for outcome in outcomes if outcome.done is not None])
+    raise click.exceptions.Exit(exit_code(outcomes))
+
+
+def _discovered() -> tuple[list[str], list[Outcome]]:
+    """Return the names of the boards that there are, and those that should be and do not answer.
+
+    Raises:
+        BoardProblem: there is none of either.
+    """
+    seen = scan(local_ports(), load_boards())
+    names = [_name(found) for found in seen if found.state in ("found", "unknown")]
+    amiss = [
+        Outcome(found.port.url, problem=BoardProblem(found.problem or found.state))
+        for found in seen
+        if found.state in _AMISS
+    ]
+    if not names and not amiss:
+        raise BoardProblem("no board is on any port: plug one in; `handfast board scan` says more")
+    return names, amiss
+
+
+def _name(found: Found) -> str:
+    # A simulated board's name is its own; one without a definition has none, but may have a life.
+    return found.name if found.name and found.port.usb else found.port.url
 
 
 def serial_url(board: str) -> str:
@@ -146,34 +270,3 @@ def serial_url(board: str) -> str:
     if "@" in board:
         return find(board, local_ports(), load_boards()).url
     return find_detached(board).serial_url
-
-
-def _wifi_password(ssid: str) -> str:
-    if (password := os.environ.get(_WIFI_PASSWORD)) is not None:
-        return password
-    if not sys.stdin.isatty():
-        raise UsageError(f"no password for {ssid}: set {_WIFI_PASSWORD}, or run this in a terminal")
-    entered: str = click.prompt(f"Password of {ssid}", hide_input=True, err=True)
-    return entered
-
-
-def _print(done: Provisioned, *, started: bool) -> None:
-    if done.enrolled:
-        way_in = "enrolled already"
-    elif done.token_given:
-        way_in = "one-time token handed over"
-    else:
-        way_in = "by its IDevID, or the token it has"
-    removed = f", {done.files_removed} removed" if done.files_removed else ""
-    table = Table(show_header=False, box=None)
-    table.add_row("device", done.device_id)
-    table.add_row("hardware", done.hardware_id)
-    table.add_row("files", f"{done.files_copied} copied, {done.files_unchanged} unchanged{removed}")
-    if not done.compiled:
-        table.add_row("library", "as source, for want of an mpy-cross that fits this MicroPython")
-    idevid = "issued" if done.idevid_issued else "kept"
-    table.add_row("IDevID", f"{idevid}, SHA-256 {done.idevid_sha256[:16]}…")
-    table.add_row("enrolment", way_in)
-    table.add_row("application", "started" if started else "not started")
-    table.add_row("took", f"{done.seconds:.1f} s")
-    Console().print(table, highlight=False)

@@ -1,4 +1,4 @@
-"""``handfast sim``: simulated boards by hand."""
+"""``handfast sim``: simulated and emulated boards by hand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from handfast.boards import detached
-from handfast.boards.definition import list_boards
-from handfast.boards.simulator import Entropy
+from handfast.boards.virtual import virtual_boards
+from handfast.boards.virtual_board import Entropy
 from handfast.errors import UsageError
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -21,13 +21,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 
 @click.group()
 def command() -> None:
-    """Start and stop simulated boards."""
+    """Start and stop simulated and emulated boards."""
 
 
 @command.command()
-@click.option(
-    "--board", "profile", default="sim-pico-w", show_default=True, help="What to simulate."
-)
+@click.option("--board", "profile", default="sim-pico-w", show_default=True, help="Which board.")
 @click.option("--name", help="A name for it (default: the board's, with a number if needed).")
 @click.option(
     "--flash",
@@ -52,7 +50,7 @@ def start(
     entropy: Entropy,
     as_json: bool,
 ) -> None:
-    """Start a simulated board and leave it running; prints the path of its serial line."""
+    """Start a board and leave it running; prints the path of its serial line."""
     with Console(stderr=True).status(f"starting {profile}") as status:
         board = detached.start_detached(
             profile,
@@ -74,7 +72,7 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps({"boards": [asdict(board) for board in boards]}))
         return
     if not boards:
-        known = ", ".join(list_boards(kind="simulated"))
+        known = ", ".join(virtual_boards())
         click.echo(
             f"No simulated board is running. `handfast sim start --board ...` knows: {known}"
         )

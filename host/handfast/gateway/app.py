@@ -28,6 +28,7 @@ def build_app(gateway: Gateway) -> ASGIApp:
     """Return the application for all listeners; the scope says which one a request came by."""
     listeners: dict[str, tuple[Gate, Sequence[BaseRoute]]] = {
         "api": (_operational_only, api.routes(gateway)),
+        "api-resume": (_operational_only, api.routes(gateway)),
         "enrol": (_anyone, est.routes(gateway)),
         "public": (_anyone, public.routes(gateway)),
         "admin": (admin.require_owner, admin.routes(gateway)),
@@ -104,6 +105,8 @@ class _Application:
         }
         if digest is not None:
             fields["certificate"] = digest.hex()[:16]
+        if peer_of(scope).resumed:
+            fields["resumed"] = True
         self._gateway.log.info("request", **fields)
 
 

@@ -65,10 +65,11 @@ class _Leaves:
 
 @dataclass(frozen=True, slots=True)
 class ContextPlan:
-    """How one listener's TLS context is built from the current leaves."""
+    """How one listener's TLS context is built from the current leaves (:func:`build_context`)."""
 
     client_anchors: tuple[x509.Certificate, ...]
     client_certificate: Literal["required", "optional", "none"]
+    resumable_s: int = 0
 
 
 class OwnLeaves:
@@ -141,6 +142,7 @@ class OwnLeaves:
             ],
             client_anchors=plan.client_anchors,
             client_certificate=plan.client_certificate,
+            resumable_s=plan.resumable_s,
         )
 
     def swap_into(self, plan: ContextPlan, swap: Callable[[SSL.Context], None]) -> None:

@@ -23,7 +23,13 @@ from handfast.gateway.own_leaf import MAX_LIFETIME_S, ContextPlan, OwnLeaves
 from handfast.gateway.registry import Registry
 from handfast.gateway.reserve import Reserve
 from handfast.gateway.rollover import Rollover, issuers
-from handfast.gateway.server import ConnectionInfo, Limits, Listener, Server
+from handfast.gateway.server import (
+    MAX_RESUMABLE_S,
+    ConnectionInfo,
+    Limits,
+    Listener,
+    Server,
+)
 from handfast.pki.authorities import (
     Authority,
     load_authority,
@@ -53,9 +59,12 @@ class GatewaySettings:
         names: DNS names and IP addresses for the gateway's own leaves; the first goes in URLs.
         host: address to listen on; ports may be 0 for any free one.
         admin_port: for administrators on other machines; ``None``: the Unix socket alone.
+        resume_port: the API again, for firmware that resumes TLS sessions; ``None``: nobody does.
         overlap_s: how long a superseded device leaf stays good.
         device_lifetime_s: life of a device's operational leaf.
         leaf_lifetime_s: life of the gateway's own leaves, at most seven days.
+        handshake_s: how long a peer may take for its TLS handshake, and then to begin a request;
+            emulated boards are slower than any real one. Where there is no TLS it changes nothing.
     """
 
     state: StateDir
@@ -65,10 +74,12 @@ class GatewaySettings:
     enrol_port: int = 8444
     public_port: int = 8080
     admin_port: int | None = None
+    resume_port: int | None = None
     overlap_s: float = 300.0
     device_lifetime_s: int = 86_400
     leaf_lifetime_s: int = MAX_LIFETIME_S
     telemetry_interval_s: int = 5
+    handshake_s: float = Limits().handshake_s
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -77,6 +88,13 @@ class GatewaySettings:
             raise UsageError(f"the gateway's own leaf lives 1 to {MAX_LIFETIME_S} s")
         if not 0 < self.device_lifetime_s <= MAX_DEVICE_LIFETIME_S:
             raise UsageError(f"a device's leaf lives 1 to {MAX_DEVICE_LIFETIME_S} s")
+
+    def limits(self, *, tls: bool) -> Limits:
+        """Return what a peer of a listener may take."""
+        if not tls:  # where slow boards are in time, and strangers should not have more of it
+            return Limits()
+        header_s = max(Limits().header_s, self.handshake_s)
+        return Limits(handshake_s=self.handshake_s, header_s=header_s)
 
 
 async def serve(
@@ -170,16 +188,23 @@ def _open_listeners(
     if settings.admin_port is not None:
         anchor = gateway.certificates["admin"]
         plans["admin-tls"] = settings.admin_port, ContextPlan((anchor,), "required")
+    if settings.resume_port is not None:
+        resuming = ContextPlan((device,), "required", resumable_s=MAX_RESUMABLE_S)
+        plans["api-resume"] = settings.resume_port, resuming
     listeners = []
     for name, (port, plan) in plans.items():
         context = None if plan is None else leaves.context(plan)
-        listener = Listener(name, (settings.host, port), context, Limits())
+        limits = settings.limits(tls=plan is not None)
+        listener = Listener(name, (settings.host, port), context, limits)
         if plan is not None:
             leaves.swap_into(plan, listener.swap_context)
         listeners.append(listener)
-    listeners.append(Listener("admin", settings.state.admin_socket, None, Limits()))
+    listeners.append(
+        Listener("admin", settings.state.admin_socket, None, settings.limits(tls=False))
+    )
     for listener in listeners:
-        option = f"--host or --{listener.name.removesuffix('-tls')}-port"
+        chosen_by = listener.name.removesuffix("-tls").removeprefix("api-")
+        option = f"--host or --{chosen_by}-port"
         with _option_named(listener.name in plans, option):
             listener.open()
         stack.callback(listener.stop)

@@ -10,6 +10,8 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
 
 from handfast.admin_client import AdminClient
 from handfast.errors import EnvironmentProblem, HandfastError
@@ -19,19 +21,48 @@ _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.02
 
+# What of its trust a board finds the gateway by (config.json).
+BOARDS_URLS = ("api_url", "enrol_url", "tsa_url")
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """What a gateway is started with; ports are ephemeral unless given, ``admin_port`` is off."""
+    """What a gateway is started with: ports are ephemeral unless given, and off where None.
+
+    ``boards_at`` is this machine's address as boards reach it, where the first of ``names`` is none
+    of theirs: it joins the names, and boards are told of it.
+    """
 
     host: str = "127.0.0.1"
     device_lifetime_s: int = 86_400
     overlap_s: int = 300
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    boards_at: str = ""
     api_port: int = 0
     enrol_port: int = 0
     public_port: int = 0
     admin_port: int | None = None
+    resume_port: int | None = None
+    handshake_s: float | None = None
+
+
+class _BoardsClient(AdminClient):
+    """Gives out the gateway's URLs as boards reach them."""
+
+    def __init__(self, state: StateDir, boards_at: str) -> None:
+        super().__init__(state)
+        self._boards_at = boards_at
+
+    def trust(self) -> dict[str, Any]:
+        trust = super().trust()
+        urls = {key: as_boards_reach(trust[key], self._boards_at) for key in BOARDS_URLS}
+        return {**trust, **urls}
+
+
+def as_boards_reach(url: str, boards_at: str) -> str:
+    """Return a URL of this machine with another host in it; as it is for ""."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{boards_at}:{parts.port}").geturl() if boards_at else url
 
 
 class GatewayProcess:
@@ -112,12 +143,16 @@ class GatewayProcess:
         options = self._options
         command = [sys.executable, "-m", "handfast", "gateway", "serve"]
         command += ["--dir", str(self._state.root), "--host", self._options.host]
-        for name in options.names:
+        for name in (*options.names, *((options.boards_at,) if options.boards_at else ())):
             command += ["--name", name]
         command += ["--api-port", str(options.api_port), "--enrol-port", str(options.enrol_port)]
         command += ["--public-port", str(options.public_port)]
         if options.admin_port is not None:
             command += ["--admin-port", str(options.admin_port)]
+        if options.resume_port is not None:
+            command += ["--resume-port", str(options.resume_port)]
+        if options.handshake_s is not None:
+            command += ["--handshake-s", str(options.handshake_s)]
         command += ["--overlap-s", str(options.overlap_s)]
         command += ["--device-lifetime-s", str(options.device_lifetime_s)]
         return command
@@ -141,8 +176,13 @@ class GatewayProcess:
 
     @property
     def admin(self) -> AdminClient:
-        """A client of the admin socket."""
-        return AdminClient(self._state)
+        """A client of the admin socket; the URLs in its ``trust`` are those of boards."""
+        return _BoardsClient(self._state, self.boards_at)
+
+    @property
+    def boards_at(self) -> str:
+        """This machine's address as boards reach it; "" where it is that in the URLs."""
+        return self._options.boards_at
 
     @property
     def pid(self) -> int:

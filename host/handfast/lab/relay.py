@@ -49,13 +49,15 @@ class Relay(ServerThread):
     Args:
         target: what is behind the relay, such as ``https://127.0.0.1:8443``.
         host: the address that the relay listens on.
+        named: the host in ``url``; the target's by default.
     """
 
-    def __init__(self, target: str, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, target: str, *, host: str = "127.0.0.1", named: str = "") -> None:
         self._parts = urlsplit(target)
         if self._parts.hostname is None or self._parts.port is None:
             raise ValueError(f"{target} names no host and port")
         super().__init__()
+        self._named = named or self._parts.hostname
         self._server: asyncio.Server | None = None
         self._host = host
         self._open_ones: set[_Carried] = set()
@@ -66,8 +68,8 @@ class Relay(ServerThread):
 
     @property
     def url(self) -> str:
-        """The target's URL with the relay's port in it: what a board is given instead."""
-        return self._parts._replace(netloc=f"{self._parts.hostname}:{self._port}").geturl()
+        """The target's URL with the relay in its place: what a board is given instead."""
+        return self._parts._replace(netloc=f"{self._named}:{self._port}").geturl()
 
     @property
     def connections(self) -> int:

@@ -10,6 +10,7 @@ from ds3231_model import Ds3231Model
 from mtls import clock as clocks
 from mtls.agent import Agent
 from mtls.store import Store
+from mtls.timekeeping import with_chip
 
 FLOOR = clocks.BUILD_TIME + 1000
 chip = Ds3231Model(FLOOR + int(sys.argv[1][5:]), stopped=False)
@@ -31,10 +32,10 @@ sys.modules["machine"] = MachineModel
 store = Store(sys.argv[3])
 store.write_floor(FLOOR)
 agent = Agent(store)
-agent._with_chip(FLOOR + int(sys.argv[2][5:]))
+with_chip(agent, FLOOR + int(sys.argv[2][5:]))
 found = {"believed": agent.clock.believable, "source": agent.clock.source}
 found["floor_rose"] = agent.clock.floor() != FLOOR
 agent.clock.accept_signed(FLOOR + 50)
-agent._with_chip(None)
+with_chip(agent, None)
 found["set_after_signed_time"] = bool(chip.set_to) and abs(chip.unix - FLOOR - 50) <= 2
 print(json.dumps(found))

@@ -26,7 +26,7 @@ try:
     session = Session(url, store, None, timeout_ms=int(timeout_ms))
     if what == "cacerts":
         pieces = []
-        cacerts.fetch(est, session, None, lambda: pieces.append)
+        cacerts.fetch(session, None, lambda: pieces.append)
         found = pkcs7.certificates(b"".join(pieces))
         outcome = [len(found), len(rollover.server_cas(found, store.roots(), now()))]
     elif what == "renew":

@@ -14,6 +14,7 @@ store = mtls.Store(root)
 session = mtls.Session(url, store, None, **json.loads(options))
 out = []
 scope = {
+    "MTLSError": MTLSError,
     "gc": gc,
     "io": io,
     "json": json,

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from mtls import cacerts, est, rollover
+from mtls import cacerts, rollover
 from mtls.client import Session
 from mtls.clock import now
 from mtls.errors import MTLSError
@@ -16,7 +16,7 @@ session = Session(url, store, None)
 session.pins = Witness()
 facts = {}
 try:
-    cacerts.ask(est, session, store)
+    cacerts.ask(session, store)
     session.close()
     if store.cacerts_are_new():
         facts = dict(rollover.follow(store, now()))

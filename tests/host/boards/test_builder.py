@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards import builder
+from handfast.boards import builder, products
 from handfast.boards.archives import unpack
 from handfast.boards.builder import build_simulator
 from handfast.boards.make import Make
@@ -87,7 +88,7 @@ def test_profiles_and_versions_do_not_share_a_build() -> None:
 
 
 def test_a_build_option_is_a_build_of_its_own() -> None:
-    with_option = build_simulator("sim-pico-w", options=["ecdsa-sign-callback"])
+    with_option = build_simulator("sim-pico-w", options=["secure-element"])
     code = "import tls; print(hasattr(tls.SSLContext(0), 'ecdsa_sign_callback'))"
     for program, there in ((with_option, "True"), (build_simulator("sim-pico-w"), "False")):
         done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True)
@@ -95,8 +96,8 @@ def test_a_build_option_is_a_build_of_its_own() -> None:
 
 
 def test_an_unknown_build_option_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match="no build option tls13; there are: ecdsa-sign-callback"):
-        build_simulator("sim-pico-w", options=["tls13"])
+    with pytest.raises(UsageError, match=r"no build option dtls13; there are: .*secure-element"):
+        build_simulator("sim-pico-w", options=["dtls13"])
 
 
 @pytest.mark.parametrize("version", ["1.25.0", "1.26.1"])
@@ -108,11 +109,11 @@ def test_the_program_is_the_version_asked_for(version: str) -> None:
 
 def test_a_changed_source_file_is_another_build(tmp_path: Path) -> None:
     shutil.copytree(boards_dir() / "sim", tmp_path / "sim")
-    before = builder._files_hash(tmp_path / "sim")
+    before = products.files_hash(tmp_path / "sim")
     (tmp_path / "sim" / "README.md").write_text("not compiled")
-    assert builder._files_hash(tmp_path / "sim") == before
+    assert products.files_hash(tmp_path / "sim") == before
     (tmp_path / "sim" / "flash.c").write_text("// changed")
-    assert builder._files_hash(tmp_path / "sim") != before
+    assert products.files_hash(tmp_path / "sim") != before
 
 
 @pytest.mark.parametrize(("missing", "named"), [(("gcc",), "gcc"), (("gcc", "make"), "make, gcc")])
@@ -247,10 +248,11 @@ def test_only_the_wanted_plain_files_are_unpacked(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "py" / "link").exists()
 
 
-def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
-    evil = archive(tmp_path, tarfile.TarInfo("top/py/../../../evil"))
+@pytest.mark.parametrize("name", ["top/py/../../../evil", "top//evil"])
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    evil = archive(tmp_path, tarfile.TarInfo(name))
     with pytest.raises(EnvironmentProblem, match="refuses to unpack"):
-        unpack(evil, tmp_path / "out", parts=("py/",))
+        unpack(evil, tmp_path / "out", parts=("",))
 
 
 def test_what_is_not_an_archive_is_told(tmp_path: Path) -> None:
@@ -259,10 +261,40 @@ def test_what_is_not_an_archive_is_told(tmp_path: Path) -> None:
         unpack(tmp_path / "a.tar", tmp_path / "out", parts=("",))
 
 
+def ar_member(name: str, content: bytes) -> bytes:
+    head = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+    return head + content + b"\n" * (len(content) % 2)
+
+
+def debian_package(folder: Path, *members: bytes) -> Path:
+    path = folder / "a.deb"
+    path.write_bytes(b"!<arch>\n" + ar_member("debian-binary", b"2.0\n") + b"".join(members))
+    return path
+
+
+def test_the_files_of_a_debian_package_are_unpacked(tmp_path: Path) -> None:
+    files = archive(tmp_path, *map(tarfile.TarInfo, ("./usr/src/a/b.c", "./usr/share/doc/c")))
+    data = lzma.compress(files.read_bytes())
+    control = ar_member("control.tar.xz", b"odd")  # members begin at even places
+    package = debian_package(tmp_path, control, ar_member("data.tar.xz", data))
+    unpack(package, tmp_path / "out", parts=("usr/src/",))
+    found = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert found == [tmp_path / "out" / "usr" / "src" / "a" / "b.c"]
+
+
+@pytest.mark.parametrize(
+    "members", [(), (b"\0" * 60,), (ar_member("data.tar.xz", b"\xfd7zXZ\0 cut short"),)], ids=str
+)
+def test_a_debian_package_without_files_is_told(tmp_path: Path, members: tuple[bytes, ...]) -> None:
+    package = debian_package(tmp_path, *members)
+    with pytest.raises(EnvironmentProblem, match=r"a\.deb: cannot be unpacked"):
+        unpack(package, tmp_path / "out", parts=("",))
+
+
 def test_what_is_shown_of_a_long_log_begins_at_the_compilers_first_error() -> None:
     log = ["CC a.c"] * 40 + ["b.c:1: error: on purpose"] + ["Traceback of a script"] * 60 + ["end"]
-    told = builder._telling_lines("\n".join(log))
+    told = products._telling_lines("\n".join(log))
     assert told[0] == "b.c:1: error: on purpose"
     assert told[-1] == "end"
-    assert len(told) <= builder._SHOWN_LINES
-    assert builder._telling_lines("\n".join(log[:42])) == log[42 - builder._SHOWN_LINES : 42]
+    assert len(told) <= products._SHOWN_LINES
+    assert products._telling_lines("\n".join(log[:42])) == log[42 - products._SHOWN_LINES : 42]

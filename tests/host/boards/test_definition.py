@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from handfast.boards.archives import unpack
-from handfast.boards.definition import FOLDERS_VARIABLE, list_boards, load_board, read_board
+from handfast.boards.definition import (
+    FOLDERS_VARIABLE,
+    list_boards,
+    load_board,
+    load_boards,
+    read_board,
+)
 from handfast.boards.sources import fetch, find_source
 from handfast.boards.toml_table import line_of
 from handfast.errors import UsageError
@@ -39,7 +45,21 @@ def test_boards_are_listed_by_kind() -> None:
     assert set(list_boards(kind="hardware")) >= {
         *("esp32", "esp32-s3", "esp32-c3", "esp32-c6", "arduino-nano-esp32"),
         *("pico", "pico-w", "pico2-w"),
+        "arduino-mkr",
     }
+
+
+def test_a_board_without_micropython_has_a_sketch_that_calls_its_models_so() -> None:
+    board = load_board("arduino-mkr")
+    assert board.csr is not None
+    assert (board.port, board.flash, board.firmware) == ("none", None, None)
+    sketch = board.folder / board.csr.sketch / f"{board.csr.sketch}.ino"
+    named = re.findall(r'^  return "(mkr\w+)";', sketch.read_text(), re.MULTILINE)
+    assert list(board.csr.models) == named
+    assert board.csr.enrol_only == ("mkrwan1300", "mkrwan1310")
+    assert board.usb is not None
+    # A bootloader's product id is the sketch's less 0x8000 (Arduino's boards.txt).
+    assert board.usb.bootloader_ids == tuple((v, p - 0x8000) for v, p in board.usb.ids)
 
 
 def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
@@ -85,6 +105,16 @@ def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
             r"1: \[memory\] is missing; a simulated board",
         ),
         ("sim-pico-w", '"simulated"\n', '"hardware"\n', r"1: \[usb\] is missing; a hardware board"),
+        (
+            "sim-pico-w",
+            '"simulated"\n',
+            '"emulated"\n',
+            r"1: \[emulator\] is missing; an? emulated",
+        ),
+        ("qemu-mps2", 'host = "10.0.2.2"', "", r"\[emulator\] host is missing"),
+        ("qemu-mps2", "epoch = 1970", "epoch = 1", r"\[emulator\] epoch must be one of"),
+        ("qemu-mps2", "mdc = 0", "mdc = -1", r"\[ethernet\] mdc must be a whole number"),
+        ("qemu-mps2", "phy_addr = 1", "phy = 1", r"\[ethernet\] phy_addr is missing"),
         ("sim-pico-w", 'name = "sim-pico-w"', 'name = "other"', "3: name is 'other', but the fold"),
         ("sim-pico-w", "schema = 1", "schema =", "2: is not TOML"),
         ("sim-pico-w", "unique_id_bytes = 8", "unique_id_bytes = [8,", r"3\d: is not TOML"),
@@ -117,6 +147,17 @@ def test_an_unknown_board_is_told_with_those_that_are_known() -> None:
         ("pico-w", "[usb]\nids", "[usb]\nids = []\nids_", r"1\d: \[usb\] ids must name at least"),
         ("pico-w", "[usb]", "[usb.x]", r"1\d: \[usb\] ids is missing"),
         ("pico-w", "real_radio", "real radio", "capabilities must be a list of texts like"),
+        (
+            "arduino-mkr",
+            '["mkrwan1300", "mkrwan1310"]',
+            '["mkrwan9"]',
+            r"\[csr\] enrol_only must be a list out of mkr1000",
+        ),
+        ("arduino-mkr", 'port = "none"', 'port = "samd"', 'port is "none" for boards with'),
+        ("pico-w", 'port = "rp2"', 'port = "none"', 'port is "none" for boards with'),
+        ("arduino-mkr", "[csr]", "[crs]", r"crs is not a known key"),
+        ("arduino-mkr", "sketch = ", "sketchs = ", r"\[csr\] sketch is missing"),
+        ("arduino-mkr", "[usb]\nids", "[usb]\nid", r"\[usb\] ids is missing"),
         ("esp32", "image_offset = 0x1000", "", r"\[flash\] image_offset is missing"),
         (
             "esp32",
@@ -219,11 +260,15 @@ def test_a_definition_of_ones_own_is_one_file_and_may_take_the_place_of_ours(
 @pytest.fixture(scope="session")
 def micropython(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("micropython")
-    unpack(fetch(find_source("micropython", "1.26.1")), tree, parts=("ports/esp32/", "ports/rp2/"))
+    parts = ("ports/esp32/", "ports/rp2/", "tools/autobuild/")
+    unpack(fetch(find_source("micropython", "1.26.1")), tree, parts=parts)
     return tree
 
 
-@pytest.mark.parametrize("name", list_boards(kind="hardware"))
+WITH_MICROPYTHON = [b.name for b in load_boards() if b.kind == "hardware" and b.firmware]
+
+
+@pytest.mark.parametrize("name", WITH_MICROPYTHON)
 def test_the_build_is_a_board_of_micropythons_with_that_chip(name: str, micropython: Path) -> None:
     board = load_board(name)
     assert board.firmware is not None
@@ -240,7 +285,24 @@ def test_the_build_is_a_board_of_micropythons_with_that_chip(name: str, micropyt
         assert board.flash.loader.chip == board.mcu
 
 
-@pytest.mark.parametrize("name", list_boards(kind="hardware"))
+@pytest.mark.parametrize("name", WITH_MICROPYTHON)
+def test_the_image_has_the_name_that_micropythons_own_builds_give_it(
+    name: str, micropython: Path
+) -> None:
+    board = load_board(name)
+    assert board.firmware is not None
+    script = (micropython / "tools/autobuild/build-boards.sh").read_text()
+    rule = rf"build_{board.port}_boards \{{\n +build_boards \S+ \$1 \$2 (.+)\n"
+    (extensions,) = re.findall(rule, script)
+    version = re.escape(board.firmware.micropython)
+    assert re.fullmatch(
+        "https://micropython.org/resources/firmware/"
+        rf"{board.firmware.build}-20\d{{6}}-v{version}\.({'|'.join(extensions.split())})",
+        board.firmware.url or "",
+    )
+
+
+@pytest.mark.parametrize("name", WITH_MICROPYTHON)
 def test_the_filesystem_has_the_size_that_micropython_gives_it(
     name: str, micropython: Path
 ) -> None:

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from handfast.boards.builder import build_mpy_cross
-from handfast.boards.device_library import DeviceLibrary, device_library
+from handfast.boards.device_code import compact
+from handfast.boards.device_code.layout import read_layout
+from handfast.boards.device_library import DeviceLibrary, device_library, source_name
 from handfast.lab.demo.keysearch import keys_in_flash
 from handfast.resources import firmware_dir
 
 _BOARD_MPY = 6 | 3 << 8 | 2 << 10  # version 6.3, and an architecture that bytecode does not have
+LAYOUT = read_layout(firmware_dir() / "layout.toml")
 SOURCES = {path.name: path.read_bytes() for path in (firmware_dir() / "mtls").glob("*.py")}
+
+MADE = compact({name[:-3]: text.decode() for name, text in SOURCES.items()}, LAYOUT)
 
 
 def path_with(monkeypatch: pytest.MonkeyPatch, folder: Path, compiler: Path | None) -> None:
@@ -25,7 +30,9 @@ def path_with(monkeypatch: pytest.MonkeyPatch, folder: Path, compiler: Path | No
 
 def check_compiled(library: DeviceLibrary, compiler: str) -> None:
     assert library.compiler == compiler
-    assert {name.replace(".mpy", ".py") for name in library.files} == set(SOURCES)
+    files = {name.removesuffix(".mpy") for name in library.files}
+    assert files == set(MADE.files)
+    assert library.functions == MADE.functions
     assert all(content[:2] == b"M\x06" for content in library.files.values())
 
 
@@ -72,3 +79,10 @@ def test_a_compiler_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path
     broken.chmod(0o755)
     path_with(monkeypatch, tmp_path, broken)
     assert device_library("1.27.0", _BOARD_MPY) == DeviceLibrary(SOURCES, None)
+
+
+def test_a_name_in_a_traceback_leads_to_the_source() -> None:
+    short = next(n for n, own in MADE.functions["agent"].items() if own == "issuance.renew")
+    assert source_name("agent", short) == "issuance.renew"
+    assert source_name("agent", "no_such") is None
+    assert source_name("main.py", "start") is None

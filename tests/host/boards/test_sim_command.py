@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from handfast.boards.builder import build_simulator
+from handfast.boards.qemu_mps2_build import build_qemu_mps2
 
 Sim = Callable[..., tuple[int, Any, str]]
 
@@ -200,3 +201,19 @@ def test_a_start_that_is_interrupted_leaves_no_process_and_no_record(tmp_path: P
     assert command.returncode != 0
     assert not Path(f"/proc/{started.read_text().strip()}").exists()
     assert list((tmp_path / "state").rglob("*.json")) == []
+
+
+def test_an_emulated_board_is_left_running_and_power_cycled_the_same_way(sim: Sim) -> None:
+    build_qemu_mps2()
+    status, board, said = sim("start", "--board", "qemu-mps2")
+    assert status == 0, said
+    evaluate(board["serial_url"], "x = 1; open('/kept', 'w').close()")
+    assert sim("power-cycle", "qemu-mps2")[0] == 0
+    deadline = time.monotonic() + 30
+    while evaluate(board["serial_url"], "print('x' in globals())") != "False":
+        assert time.monotonic() < deadline
+    assert evaluate(board["serial_url"], "import os; print(os.listdir('/'))") == "['kept']"
+    emulator = Path(f"/proc/{board['pid']}/task/{board['pid']}/children").read_text().split()
+    assert emulator
+    assert sim("stop", "qemu-mps2")[1] == {"stopped": ["qemu-mps2"]}
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in emulator)

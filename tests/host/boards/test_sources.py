@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from handfast.boards.addresses import Address
 from handfast.boards.apt_mirrors import AptConfiguration
 from handfast.boards.sources import Source, cache_dir, fetch, find_source
 from handfast.errors import EnvironmentProblem
@@ -63,7 +64,7 @@ def pinned(*urls: str) -> Source:
         file="thing.tar.xz",
         sha256=hashlib.sha256(CONTENT).hexdigest(),
         pool="main/t/thing",
-        urls=urls,
+        urls=tuple(map(Address.parse, urls)),
     )
 
 
@@ -107,6 +108,17 @@ def test_the_apt_mirror_is_asked_and_the_file_is_kept(tmp_path: Path) -> None:
         assert fetch(pinned(), apt=apt).read_bytes() == CONTENT
         assert len(asked) == 1
     assert left_in_cache() == ["thing.tar.xz"]
+
+
+def test_a_mirror_whose_password_is_not_encoded_is_told_without_it(tmp_path: Path) -> None:
+    apt = apt_with(tmp_path / "apt", "http://ada:pa/ss@127.0.0.1:9/debian")
+    with pytest.raises(
+        EnvironmentProblem, match=r" http://127\.0\.0\.1:9/debian has an @ "
+    ) as told:
+        fetch(pinned(), apt=apt)
+    assert "pa/ss" not in str(told.value)
+    with web_server({"/thing.tar.xz": CONTENT}) as (url, _):
+        assert fetch(pinned(f"{url}/thing.tar.xz"), apt=apt).read_bytes() == CONTENT
 
 
 def test_the_next_place_is_asked_when_one_has_nothing(tmp_path: Path) -> None:

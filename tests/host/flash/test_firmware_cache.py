@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.content, self.etag = CONTENT, '"1"'
         self.cuts: list[int] = []
         self.asked: list[str | None] = []
+        self.authorizations: list[str | None] = []
         self.status: int | None = None
         self.ranges = True
 
@@ -49,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers["Range"]
         self.server.asked.append(wanted)
+        self.server.authorizations.append(self.headers["Authorization"])
         if self.server.status is not None:
             self.send_error(self.server.status)
             return
@@ -195,3 +197,33 @@ def test_a_file_at_hand_needs_no_network(tmp_path):
         local_firmware(file, sha256="0" * 64)
     with pytest.raises(EnvironmentProblem, match="cannot be read"):
         local_firmware(tmp_path / "none")
+
+
+def test_a_user_s_password_goes_to_the_server_and_is_not_shown(server: Server) -> None:
+    url = server.url.replace("//", "//ada:pa%2Fss@")
+    with pytest.raises(Refused) as other:
+        fetch_firmware(url, sha256="0" * 64)
+    server.status = 404
+    with pytest.raises(Unreachable, match="answers 404") as missing:
+        fetch_firmware(url, sha256=SHA256)
+    assert set(server.authorizations) == {"Basic YWRhOnBhL3Nz"}
+    for told in (str(other.value), str(missing.value)):
+        assert server.url in told
+        assert "ada" not in told
+        assert "ss@" not in told
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "12/ss", "p@a?ss", "pass#"])
+def test_a_password_that_is_not_encoded_is_neither_used_nor_shown(
+    server: Server, password: str
+) -> None:
+    with pytest.raises(Refused, match="/ as %2F") as caught:
+        fetch_firmware(server.url.replace("//", f"//ada:{password}@"), sha256=SHA256)
+    assert str(caught.value).startswith(f"not an address of a file: {server.url} has an @")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://h:port/x", "https:///x", "a b", ""])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(Refused, match="not an address of a file"):
+        fetch_firmware(url, sha256=SHA256)

@@ -43,10 +43,10 @@ def image(tmp_path: Path) -> Path:
     return file
 
 
-def esp(bench, image, *options, mcu="esp32c3"):
+def esp(bench, image, *options, board="esp32-c3"):
     it = bench(ESP32_C3, offset=0)
     line = ("--port", it.line.port, "--before", "no-reset", "--after", "no-reset", "--no-check")
-    return it, handfast("flash", "--mcu", mcu, "--firmware", image, *line, *options)
+    return it, handfast("flash", "--board", board, "--firmware", image, *line, *options)
 
 
 def test_an_esp32_is_flashed(bench, image):
@@ -68,7 +68,7 @@ def test_it_is_told_to_people_too(bench, image):
 
 
 def test_a_wrong_image_is_exit_code_5(bench, image):
-    it, done = esp(bench, image, mcu="esp32s3")
+    it, done = esp(bench, image, board="esp32-s3")
     assert (done.returncode, it.model.requests) == (5, [])
     assert "is built for esp32c3, the board has esp32s3" in done.stderr
 
@@ -81,8 +81,10 @@ def test_another_hash_is_exit_code_5(bench, image):
 @pytest.mark.parametrize(
     "options",
     [
-        (), ("--mcu", "esp32"), ("--mcu", "avr", "--firmware", "x"),
-        ("--mcu", "esp32", "--board", "sim-esp32"), ("--board", "none"),
+        (), ("--board", "none"), ("--board", "sim-esp32"),
+        ("--board", "pico-w@E6614C311B7E6F35", "--port", "/dev/ttyACM0"),
+        ("--board", "pico-w", "--erase", "--firmware", __file__),
+        ("--board", "esp32", "--port", "none", "--picotool", "--firmware", __file__),
     ],
     ids=str,
 )  # fmt: skip
@@ -91,12 +93,12 @@ def test_what_makes_no_sense_is_exit_code_2(options):
 
 
 def test_an_esp32_needs_its_port(image):
-    assert handfast("flash", "--mcu", "esp32c3", "--firmware", image).returncode == 2
+    assert handfast("flash", "--board", "esp32-c3", "--firmware", image).returncode == 2
 
 
 def test_nothing_on_the_port_is_exit_code_6(image, tmp_path):
     line = ("--port", tmp_path / "none")
-    assert handfast("flash", "--mcu", "esp32c3", "--firmware", image, *line).returncode == 6
+    assert handfast("flash", "--board", "esp32-c3", "--firmware", image, *line).returncode == 6
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def uf2(tmp_path: Path) -> Path:
 def test_a_pico_is_flashed_by_its_drive(uf2, tmp_path):
     model = BootselModel(RP2040, tmp_path)
     try:
-        done = handfast("flash", "--mcu", "rp2040", "--firmware", uf2, "--drive", model.folder)
+        done = handfast("flash", "--board", "pico-w", "--firmware", uf2, "--drive", model.folder)
         assert done.returncode == 0, done.stderr
         assert model.restarted.is_set()
         assert "RP2040" in done.stdout
@@ -126,7 +128,7 @@ def test_a_pico_is_flashed_by_picotool(uf2, tmp_path, refuse):
     path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
     loaded = tmp_path / "loaded.uf2"
     done = handfast(
-        "flash", "--mcu", "rp2040", "--firmware", uf2, "--picotool",
+        "flash", "--board", "pico-w", "--firmware", uf2, "--picotool",
         PATH=path, LOADED=str(loaded), REFUSE=refuse,
     )  # fmt: skip
     if refuse:

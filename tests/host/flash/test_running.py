@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from handfast.boards.definition import load_board, load_boards
 from handfast.boards.flash.bootloader import enter_bootloader
-from handfast.boards.flash.running import Running, ask_running, compare_running
+from handfast.boards.flash.running import Running, ask_running, compare_board, compare_running
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem, CheckFailed
@@ -36,7 +37,7 @@ def board(tmp_path: Path) -> Iterator[SimulatedBoard]:
 
 
 def test_a_board_says_what_it_runs(board):
-    running = ask_running(board.serial_url, timeout_s=20)
+    running = ask_running(lambda: board.serial_url, timeout_s=20)
     assert (running.name, running.version) == ("micropython", "1.26.1")
     compare_running(running, version="1.26.1", build=None)
 
@@ -45,12 +46,12 @@ def test_a_board_that_comes_late_is_waited_for(board, tmp_path):
     port = tmp_path / "late"
     timer = threading.Timer(0.5, lambda: port.symlink_to(board.serial_url))
     timer.start()
-    assert ask_running(str(port), timeout_s=20).name == "micropython"
+    assert ask_running(lambda: str(port), timeout_s=20).name == "micropython"
 
 
 def test_a_board_that_never_comes_is_said_so(tmp_path):
     with pytest.raises(BoardProblem):
-        ask_running(str(tmp_path / "none"), timeout_s=0.3)
+        ask_running(lambda: str(tmp_path / "none"), timeout_s=0.3)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,31 @@ def test_a_board_that_never_comes_is_said_so(tmp_path):
 def test_another_program_is_found_out(running, said):
     with pytest.raises(CheckFailed, match=said):
         compare_running(running, version="1.26.1", build="RPI_PICO_W")
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "published", "said"),
+    [
+        ("1.26.1", "RPI_PICO_W", True, ""),
+        ("1.26.1", "RPI_PICO_W-VARIANT", True, ""),
+        ("1.25.0", "RPI_PICO_W", False, ""),
+        ("1.25.0", "RPI_PICO_W", True, "1.25.0, not 1.26.1"),
+        ("1.26.1", "RPI_PICO", False, "pico's, not pico-w's"),
+        ("1.26.1", "MY_OWN", False, ""),
+        ("1.26.1", "MY_OWN", True, "no board's, not pico-w's"),
+    ],
+)
+def test_what_was_made_for_another_board_is_found_out(version, build, published, said):
+    running = Running("micropython", version, "", build)
+
+    def compare():
+        compare_board(running, load_board("pico-w"), load_boards(), published=published)
+
+    if not said:
+        compare()
+        return
+    with pytest.raises(CheckFailed, match=said):
+        compare()
 
 
 def test_micropython_is_asked_for_its_bootloader(board):

@@ -45,6 +45,7 @@ class Peer:
     device_id: str | None = None
     unix_credentials: tuple[int, int, int] | None = None
     client_certificate: x509.Certificate | None = None
+    resumed: bool = False
 
 
 class _TimeStamper:

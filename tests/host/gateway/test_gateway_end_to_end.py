@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,10 +20,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from gateway_kit import Requester
-from gateway_live import PASSPHRASE, Identity, Live, copy_of, wait_for
+from gateway_live import DEADLINE_S, PASSPHRASE, Identity, Live, copy_of, wait_for
 from gateway_rig import slug_of
 
 from handfast.errors import EnvironmentProblem, HandfastError, Unreachable
+from handfast.gateway.server.limits import Limits
 from handfast.lab.gateway_process import GatewayOptions
 from handfast.pki.authorities import Authority
 from handfast.state import StateDir
@@ -43,6 +45,11 @@ def own(ca_folder: StateDir, tmp_path: Path, **options: int) -> Live:
     state_root.mkdir()
     folder.mkdir()
     return Live(copy_of(ca_folder, state_root), GatewayOptions(**options), folder)
+
+
+def silent_peer(place: str) -> socket.socket:
+    host, _, port = place.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=DEADLINE_S)
 
 
 def test_a_device_enrols_by_token_calls_renews_and_switches(live: Live) -> None:
@@ -157,6 +164,32 @@ def test_a_suspended_device_is_refused_until_it_is_resumed(live: Live) -> None:
     assert live.ping(identity).status_code == 200
 
 
+def test_the_command_suggests_a_renewal_that_the_device_then_reads(live: Live) -> None:
+    identity = live.enrolled("due")
+    other = live.enrolled("not-due")
+
+    def device_renew(*arguments: str) -> dict[str, object]:
+        command = [sys.executable, "-m", "handfast", "device", "renew", *arguments, "--json"]
+        command += ["--dir", str(live.state.root)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def window_of(who: Identity, name: str) -> object:
+        with live.client("api", who) as client:
+            return client.get(f"/v1/devices/{name}/config").json().get("renewal_window")
+
+    before = int(datetime.now(UTC).timestamp())
+    said = device_renew("due", "--in-s", "60", "--over-s", "120")
+    start, end = window_of(identity, "due")  # type: ignore[misc]
+    assert said == {"window": [start, end], "devices": 1}
+    assert before + 60 <= start <= int(datetime.now(UTC).timestamp()) + 60
+    assert end == start + 120
+    assert window_of(other, "not-due") is None
+    assert device_renew("due", "--cancel") == {"window": None, "devices": 1}
+    assert window_of(identity, "due") is None
+
+
 def test_the_gateways_own_leaf_is_swapped_without_dropping_a_connection(live: Live) -> None:
     identity = live.enrolled("steady")
     before = live.admin.status()["leaf_ends"]
@@ -180,6 +213,19 @@ def test_the_public_listener_gives_crl_and_ca_certificates_over_plain_http(live:
     key = device.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert crl.is_signature_valid(key)
+
+
+def test_time_for_handshakes_gives_a_silent_peer_no_more_on_the_public_listener(
+    ca_folder: StateDir, tmp_path: Path
+) -> None:
+    with own(ca_folder, tmp_path, handshake_s=60) as gateway:
+        public, enrol = (urlsplit(gateway.urls[name]).netloc for name in ("public", "enrol"))
+        with silent_peer(public) as without_tls, silent_peer(enrol) as in_a_handshake:
+            without_tls.settimeout(2 * Limits().header_s)
+            assert without_tls.recv(1) == b""
+            in_a_handshake.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                in_a_handshake.recv(1)
 
 
 def test_secrets_are_for_the_owner_only_and_not_in_the_log(live: Live) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
 
 from handfast.errors import EnvironmentProblem, HandfastError
-from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.lab.gateway_process import BOARDS_URLS, GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
 from handfast.state import StateDir
 
@@ -125,3 +129,16 @@ def test_a_gateway_that_a_signal_ended_is_no_success(state: StateDir) -> None:
     with pytest.raises(HandfastError) as caught:
         Killed(state, PASSPHRASE, GatewayOptions()).start()
     assert caught.value.exit_code == EnvironmentProblem.exit_code
+
+
+def test_boards_are_told_the_address_at_which_they_reach_this_machine(state: StateDir) -> None:
+    with GatewayProcess(state, PASSPHRASE, GatewayOptions(boards_at="10.0.2.2")) as gateway:
+        trust = gateway.admin.trust()
+        hosts = {urlsplit(trust[key]).hostname for key in BOARDS_URLS}
+        own = {urlsplit(gateway.urls[name]).hostname for name in ("api", "enrol", "public")}
+        port = urlsplit(trust["api_url"]).port
+        served = ssl.get_server_certificate(("127.0.0.1", port or 0))
+    assert (hosts, own) == ({"10.0.2.2"}, {"localhost"})
+    names = x509.load_pem_x509_certificate(served.encode()).extensions
+    addresses = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert ipaddress.ip_address("10.0.2.2") in addresses.get_values_for_type(x509.IPAddress)

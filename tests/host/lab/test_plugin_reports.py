@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from handfast.lab.pytest_plugin.page import page
 from handfast.lab.pytest_plugin.plots import plot
-from handfast.lab.pytest_plugin.recording import Record
+from handfast.lab.pytest_plugin.recording import SERIES, Record
 from handfast.lab.pytest_plugin.results import Result, base_name, flakes
 from handfast.lab.pytest_plugin.secret import Secrets
 from handfast.lab.pytest_plugin.sources import mapped
@@ -91,7 +91,7 @@ def record(*boards: str) -> Record:
         boards=list(boards),
         console={board: [["12:00", "<script>"]] for board in boards},
         notes={board: [] for board in boards},
-        series={"handshake_ms": {}, "heap_free": {}, "rotation": {}},
+        series={name: {} for name in SERIES},
     )
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from handfast.boards import virtual
+from handfast.boards.definition import load_boards
+from handfast.boards.detached import start_detached, stop_detached
+from handfast.boards.discovery import Port, scan
 from handfast.errors import UsageError
 from handfast.lab.pytest_plugin.selection import candidates, fitting, read_bench, why_none
 
@@ -42,13 +46,24 @@ def test_the_option_says_which_boards_there_are(bench: Path, tmp_path: Path) -> 
     assert names("auto", nothing) == names("sim", nothing)
     assert names("sim-esp32", bench) == ["sim-esp32"]
     assert names("right", bench) == ["right"]
+    assert names("qemu-mps2", nothing) == ["qemu-mps2"]
     assert candidates("/dev/ttyUSB3", bench)[0].url == "/dev/ttyUSB3"
     assert candidates("rfc2217://host:4000", bench)[0].capabilities == frozenset()
 
 
+@pytest.mark.parametrize("missing", ["", "no slirp"])
+def test_emulated_boards_are_those_that_can_run_here_the_fastest_first(
+    missing: str, bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtual, "why_no_slirp", lambda: missing)
+    assert names("emulated", bench) == ["qemu-mps2", *([] if missing else ["rp2040"])]
+    (rp2040,) = candidates("rp2040", bench)  # a test that runs there says what is missing
+    assert rp2040.capabilities == {"reset", "power_cycle"}
+
+
 @pytest.mark.parametrize(
     ("choice", "said"),
-    [("hardware", "names no board"), ("emulated", "emulated"), ("middle", "known: sim-pico-w")],
+    [("hardware", "names no board"), ("middle", "known: sim-pico-w")],
 )
 def test_what_is_not_there_is_said(choice: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
@@ -57,6 +72,7 @@ def test_what_is_not_there_is_said(choice: str, said: str, tmp_path: Path) -> No
 
 def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
     left, right = read_bench(bench)
+    assert (left.board, right.board) == ("sim-esp32", "")
     assert left.capabilities == {"power_cycle"}  # the rest of its definition is the simulator's
     assert right.capabilities == {"real_radio", "reset"}
     assert fitting([left, right], ["reset"]) == [right]
@@ -65,6 +81,23 @@ def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
     assert why_none([right], ["b", "a"]) == (
         "no board has the capabilities a, b (right has real_radio, reset)"
     )
+
+
+def test_a_board_of_the_scan_is_found_by_its_name_wherever_it_is(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    board = start_detached("sim-pico-w")
+    try:
+        (found,) = scan([Port(board.serial_url)], load_boards())
+        assert found.name is not None
+        (candidate,) = candidates(found.name, bench)
+        with pytest.raises(UsageError, match=f"found: {found.name} at {board.serial_url}"):
+            candidates("pico-w@FF", bench)
+    finally:
+        stop_detached(board)
+    assert (candidate.url, candidate.board) == (board.serial_url, "sim-pico-w")
+    assert not candidate.capabilities & {"power_cut", "clock"}  # it hangs on a wire
 
 
 @pytest.mark.parametrize(
@@ -77,6 +110,8 @@ def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
         ("[board.x]\nurl = 'a'\nreset = 'relay'", "reset must be a list of texts"),
         ("[board.x]\nurl = 'a'\ncapabilities = ['power_cut']", "only a simulated board has"),
         ("[board.x]\nurl = 'a'\nboard = 'esp9000'", "there is no board"),
+        ("[board.x]\nurl = 'a'\nboard = 7", "board must be a text"),
+        ("[board.x]\nurl = 'a'\ndrive = ['/mnt']", "drive must be a text"),
     ],
 )
 def test_a_bench_file_that_is_wrong_is_refused(tmp_path: Path, content: str, said: str) -> None:

@@ -65,6 +65,12 @@ def test_the_url_differs_from_the_targets_in_its_port_alone(
     assert port_of(relay) != target_port
 
 
+def test_boards_that_reach_this_machine_elsewhere_are_given_that_address() -> None:
+    with Relay("https://127.0.0.1:9/tsa", named="10.0.2.2") as relay:
+        assert relay.url.startswith("https://10.0.2.2:")
+        assert relay.url.endswith("/tsa")
+
+
 @pytest.mark.parametrize("target", ["https://127.0.0.1", "127.0.0.1:80", ""])
 def test_a_target_without_host_or_port_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="names no host and port"):

@@ -15,21 +15,13 @@ from handfast.errors import Refused
 INFO_FILE: Final = "INFO_UF2.TXT"
 _LOOK_AGAIN_S = 0.1
 
-# RP2040 data sheet 2.8.4 and RP2350 data sheet 5.5.1: Board-ID → chip, and the families it takes.
-_CHIPS: Final = {
-    "RPI-RP2": ("rp2040", frozenset({0xE48BFF56})),
-    "RP2350": ("rp2350", frozenset({0xE48BFF57, 0xE48BFF58, 0xE48BFF59, 0xE48BFF5A, 0xE48BFF5B})),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A mounted BOOTSEL drive, its chip (``rp2040``, ``rp2350``) and the UF2 families it takes."""
+    """A mounted BOOTSEL drive, and the ``Board-ID`` that it says (RP2350 data sheet, 5.5.1)."""
 
     folder: Path
     board_id: str
-    chip: str
-    families: frozenset[int]
 
     @property
     def present(self) -> bool:
@@ -41,7 +33,7 @@ def read_drive(folder: Path) -> Drive:
     """Read ``INFO_UF2.TXT``.
 
     Raises:
-        Refused: there is none, or it names a board that handfast does not know.
+        Refused: there is none, or it does not say what it is the drive of.
     """
     try:
         text = (folder / INFO_FILE).read_text(encoding="ascii", errors="replace")
@@ -49,9 +41,22 @@ def read_drive(folder: Path) -> Drive:
         raise Refused(f"{folder} has no {INFO_FILE}: it is not a board's BOOTSEL drive") from error
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     board_id = fields.get("Board-ID", "").strip()
-    if board_id not in _CHIPS:
-        raise Refused(f"{folder / INFO_FILE} names the board {board_id!r}, which is not known here")
-    return Drive(folder, board_id, *_CHIPS[board_id])
+    if not board_id:
+        raise Refused(f"{folder / INFO_FILE} has no Board-ID: it is not a board's BOOTSEL drive")
+    return Drive(folder, board_id)
+
+
+def refuse_another_board(drive: Drive, board_id: str) -> None:
+    """Refuse a drive that is not of the board that was named.
+
+    Raises:
+        Refused: it is another's; nothing has been written.
+    """
+    if drive.board_id != board_id:
+        raise Refused(
+            f"the drive {drive.folder} belongs to a board with the Board-ID {drive.board_id}, "
+            f"not {board_id}: name the board that it is, or the right drive by --drive"
+        )
 
 
 def mount_roots() -> list[Path]:
@@ -67,22 +72,34 @@ def find_drives(roots: Sequence[Path]) -> Iterator[Drive]:
             yield read_drive(info.parent)
 
 
-def wait_for_drive(roots: Sequence[Path], *, timeout_s: float) -> Drive:
-    """Return the one BOOTSEL drive, as soon as it is there.
+def wait_for_drive(
+    roots: Sequence[Path], board_id: str, *, timeout_s: float, expected: bool
+) -> Drive:
+    """Return the one BOOTSEL drive of a kind of board, as soon as it is there.
+
+    Args:
+        roots: where to look.
+        board_id: what the drive must say that it is.
+        timeout_s: how long to wait for it.
+        expected: the board was told to show its drive, so those of others are no reason to stop.
 
     Raises:
         NoAnswer: none within ``timeout_s``.
-        Refused: there are several.
+        Refused: there are several, or only those of other boards.
     """
     give_up = time.monotonic() + timeout_s
     while True:
         drives = list(find_drives(roots))
-        if len(drives) > 1:
-            named = ", ".join(str(drive.folder) for drive in drives)
+        fitting = [drive for drive in drives if drive.board_id == board_id]
+        if len(fitting) > 1:
+            named = ", ".join(str(drive.folder) for drive in fitting)
             raise Refused(f"several boards are in BOOTSEL mode ({named}): say which by --drive")
-        if drives:
-            return drives[0]
-        if time.monotonic() >= give_up:
+        if fitting:
+            return fitting[0]
+        over = time.monotonic() >= give_up
+        if drives and (over or not expected):
+            refuse_another_board(drives[0], board_id)
+        if over:
             looked = ", ".join(map(str, roots))
             raise NoAnswer(
                 f"no BOOTSEL drive appeared within {timeout_s:g} s in {looked}: hold BOOTSEL while "

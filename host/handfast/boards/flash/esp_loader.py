@@ -60,6 +60,21 @@ class Chip:
     flash_encryption: bool
 
 
+def merged_flash(chip: str, offset: int, content: bytes, size_bytes: int) -> bytes:
+    """Return what a whole flash chip holds with ``content`` at ``offset`` and 0xFF elsewhere.
+
+    Raises:
+        Refused: it does not fit, or is no image.
+    """
+    size = f"{size_bytes >> 20}MB"
+    try:
+        # The flash size in the image's header stays: esptool would change it for its own chip.
+        merged = esptool.merge_bin([(offset, content)], chip, pad_to_size=size)
+    except FatalError as error:
+        raise Refused(f"the image does not make a flash chip of {size}: {error}") from error
+    return bytes(merged)
+
+
 class EspLoader:
     """An open port with a chip in download mode behind it; a context manager that closes it."""
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from handfast.boards.addresses import Address
 from handfast.boards.sources import cache_dir, locked
 from handfast.errors import EnvironmentProblem, Refused, Unreachable
 from handfast.files import write_atomically
@@ -60,22 +61,27 @@ def fetch_firmware(
         Unreachable: the server does not answer, or has no such file.
         EnvironmentProblem: the cache cannot be written.
     """
-    parts = urlsplit(url)
+    try:
+        address = Address.parse(url)
+        httpx.URL(address.url)  # is stricter
+    except (ValueError, httpx.InvalidURL) as error:
+        raise Refused(f"not an address of a file: {error}") from None
+    parts = urlsplit(address.url)
     name = PurePosixPath(parts.path).name
-    if parts.scheme not in ("http", "https") or not name:
-        raise Refused(f"{url} is not an address of a file")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not name:
+        raise Refused(f"{address} is not an address of a file")
     if sha256 is None and parts.scheme != "https":
-        raise Refused(f"{url} has no recorded SHA-256 and is not HTTPS: give --sha256")
+        raise Refused(f"{address} has no recorded SHA-256 and is not HTTPS: give --sha256")
     folder = cache_dir() / "firmware" / hashlib.sha256(url.encode()).hexdigest()[:16]
     with locked(folder):
-        return _Download(url, folder, name, progress).result(sha256)
+        return _Download(address, folder, name, progress).result(sha256)
 
 
 class _Download:
     """One file of the cache: itself, its part, the part's validator, its remembered hash."""
 
-    def __init__(self, url: str, folder: Path, name: str, progress: Progress) -> None:
-        self._url, self._file, self._progress = url, folder / name, progress
+    def __init__(self, address: Address, folder: Path, name: str, progress: Progress) -> None:
+        self._address, self._file, self._progress = address, folder / name, progress
         self._part = folder / ".part"
         self._validator = folder / ".part-validator"
         self._remembered = folder / ".sha256"
@@ -87,7 +93,7 @@ class _Download:
         self._complete()
         found = _sha256(self._part)
         try:
-            _compare(found, wanted, self._url)
+            _compare(found, wanted, self._address.url)
         except Refused:
             self._forget_part()
             raise
@@ -108,7 +114,7 @@ class _Download:
                 fruitless = 0 if self._had > had else fruitless + 1
                 if fruitless == _ATTEMPTS:
                     raise Unreachable(
-                        f"{self._url} cannot be fetched ({error or type(error).__name__}): try "
+                        f"{self._address} cannot be fetched ({error or type(error).__name__}): try "
                         "again, or give a file that you have by --firmware"
                     ) from error
 
@@ -119,19 +125,21 @@ class _Download:
     def _continue(self) -> None:
         """Fetch what is missing; a part without a validator could be of another file."""
         headers = {"Accept-Encoding": "identity"}
+        if self._address.authorization is not None:
+            headers["Authorization"] = self._address.authorization
         validator = self._read(self._validator)
         if self._had and validator:
             headers |= {"Range": f"bytes={self._had}-", "If-Range": validator}
         with (
             httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True) as client,
-            client.stream("GET", self._url, headers=headers) as response,
+            client.stream("GET", self._address.url, headers=headers) as response,
         ):
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._forget_part()
                 raise httpx.ReadError("the part that was here does not fit")
             if not resumed and response.status_code != httpx.codes.OK:
-                raise Unreachable(f"{self._url} answers {response.status_code}")
+                raise Unreachable(f"{self._address} answers {response.status_code}")
             if resumed and not response.headers.get("Content-Range", "").startswith(
                 f"bytes {self._had}-"
             ):
@@ -154,7 +162,7 @@ class _Download:
             for piece in response.iter_bytes():
                 file.write(piece)
                 if file.tell() > _MOST_BYTES:
-                    raise Refused(f"{self._url} is larger than any firmware")
+                    raise Refused(f"{self._address} is larger than any firmware")
                 self._progress("download", min(1.0, file.tell() / total) if total else 0)
             file.flush()
             os.fsync(file.fileno())

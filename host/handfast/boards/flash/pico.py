@@ -14,10 +14,12 @@ from typing import Literal
 
 from handfast.boards.flash.bootloader import enter_bootloader
 from handfast.boards.flash.bootsel import (
+    INFO_FILE,
     Drive,
     find_drives,
     mount_roots,
     read_drive,
+    refuse_another_board,
     wait_for_drive,
 )
 from handfast.boards.flash.uf2 import Uf2Image, family_name, refuse_wrong_family
@@ -41,14 +43,17 @@ class PicoJob:
     Args:
         chip: ``rp2040`` or ``rp2350``, as the board's definition says.
         families: the UF2 families that the board's firmware may have.
+        board_id: what its drive says that it is (``Board-ID``).
         url: the serial port of a board that runs; None for one that is in BOOTSEL mode already.
-        drive: the folder of its drive, where several are mounted.
+        drive: the folder of its drive, where several are mounted; if it is there, the board is in
+            BOOTSEL mode already.
         way: ``auto`` is the drive if there is one, else picotool.
         roots: where drives are mounted.
     """
 
     chip: str
     families: frozenset[int]
+    board_id: str
     url: str | None = None
     drive: Path | None = None
     way: Way = "auto"
@@ -81,15 +86,15 @@ def flash_pico(
     started = time.monotonic()
     refuse_wrong_family(image, job.families, source=source, board=f"a board with an {job.chip}")
     progress("bootsel", 0)
-    if job.url is not None:
+    told = job.url is not None and not (job.drive is not None and _is_drive(job.drive))
+    if told and job.url is not None:
         enter_bootloader(job.url)
     if _takes_picotool(job):
         way = "picotool"
         _load_by_picotool(image, source)
     else:
         way = "drive"
-        drive = _drive(job)
-        refuse_wrong_family(image, drive.families, source=source, board=f"the drive {drive.folder}")
+        drive = _drive(job, told=told)
         _copy(image, drive, progress)
         _see_restart(drive, job.restart_within_s)
     return PicoFlashed(
@@ -104,13 +109,23 @@ def _takes_picotool(job: PicoJob) -> bool:
         return True
     if job.way == "drive" or job.drive is not None or shutil.which("picotool") is None:
         return False
-    return not any(True for _ in find_drives(job.roots))
+    return not any(drive.board_id == job.board_id for drive in find_drives(job.roots))
 
 
-def _drive(job: PicoJob) -> Drive:
-    if job.drive is not None:
-        return read_drive(job.drive)
-    return wait_for_drive(job.roots, timeout_s=job.drive_within_s)
+def _drive(job: PicoJob, *, told: bool) -> Drive:
+    """Return the board's drive; a board that was ``told`` to show it is given time to."""
+    if job.drive is None:
+        return wait_for_drive(job.roots, job.board_id, timeout_s=job.drive_within_s, expected=told)
+    give_up = time.monotonic() + job.drive_within_s
+    while told and not _is_drive(job.drive) and time.monotonic() < give_up:
+        time.sleep(_LOOK_AGAIN_S)
+    drive = read_drive(job.drive)
+    refuse_another_board(drive, job.board_id)
+    return drive
+
+
+def _is_drive(folder: Path) -> bool:
+    return (folder / INFO_FILE).exists()
 
 
 def _copy(image: Uf2Image, drive: Drive, progress: Progress) -> None:

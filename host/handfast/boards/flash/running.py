@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from handfast.boards.definition import BoardDefinition
+from handfast.boards.discovery import recognise
 from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
 from handfast.errors import BoardProblem, CheckFailed, EnvironmentProblem
@@ -28,8 +31,12 @@ class Running:
     build: str
 
 
-def ask_running(url: str, *, timeout_s: float) -> Running:
+def ask_running(where: Callable[[], str], *, timeout_s: float) -> Running:
     """Ask the board for ``sys.implementation``, as soon as its port is there and it answers.
+
+    Args:
+        where: gives the URL of its port, which may have become another one.
+        timeout_s: how long it may take.
 
     Raises:
         BoardProblem: no answer within ``timeout_s``.
@@ -37,7 +44,7 @@ def ask_running(url: str, *, timeout_s: float) -> Running:
     give_up = time.monotonic() + timeout_s
     while True:
         try:
-            with SerialLink.open(url) as link:
+            with SerialLink.open(where()) as link:
                 link.interrupt(timeout_s=min(_ANSWER_S, timeout_s))
                 name, version, machine, build = literal(link, _ASK)
                 return Running(name, ".".join(map(str, version)), machine, build)
@@ -61,3 +68,25 @@ def compare_running(running: Running, *, version: str | None, build: str | None)
         raise CheckFailed(
             f"the board runs the build {running.build or 'without name'}, not {build}"
         )
+
+
+def compare_board(
+    running: Running, board: BoardDefinition, boards: Sequence[BoardDefinition], *, published: bool
+) -> None:
+    """Compare the build that runs with the definition's; a build of nobody's may be the user's own.
+
+    Args:
+        running: what the board has said.
+        board: what was flashed.
+        boards: all that are known.
+        published: the image was the definition's own, so that version and build must be, too.
+
+    Raises:
+        CheckFailed: the board runs something else, or what was made for another board.
+    """
+    known = recognise(running.build, boards)
+    if known not in (None, board.name) or (published and known is None):
+        whose = f"which is {known}'s" if known else "which is no board's"
+        raise CheckFailed(f"the board runs the build {running.build}, {whose}, not {board.name}'s")
+    if published and board.firmware is not None:
+        compare_running(running, version=board.firmware.micropython, build=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,14 @@ class Uf2Image:
     blocks: int
     start: int
     end: int
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (address, data) of each block, in the file's order."""
+        first = len(self.content) - self.blocks * BLOCK_BYTES  # behind that for an erratum
+        for at in range(first, len(self.content), BLOCK_BYTES):
+            block = _HEADER.unpack_from(self.content, at)
+            address, size = block[3], block[4]
+            yield address, self.content[at + _HEADER.size : at + _HEADER.size + size]
 
 
 @dataclass(frozen=True, slots=True)

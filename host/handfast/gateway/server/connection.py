@@ -174,6 +174,7 @@ class Connection:
         if certificate is not None:
             self.info.client_certificate = certificate
             self.info.client_certificate_sha256 = certificate.fingerprint(hashes.SHA256())
+        self.info.resumed = self._transport.resumed()
         self._scope = connection_scope(self._shared.scope, self._transport, self.info)
         # A device may hold its connection ready; a stranger must have come to say something.
         known = certificate is not None

@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 
 from handfast.gateway.server.refusals import Refusal, verification_refusal
+from handfast.gateway.server.session import prefer_signatures
 
 ClientCertificate = Literal["required", "optional", "none"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -39,8 +40,9 @@ TLS13_SUITES = {
 SUITES = TLS12_SUITES | TLS13_SUITES
 
 # A resumed session skips verification, and so would outlive a revocation (FACTS 5): there is
-# nothing to resume, by ticket or by session id, in either version. (OpenSSL still sends TLS 1.3
-# clients two tickets, and pyOpenSSL has no way to say none; they name sessions that nobody keeps.)
+# nothing to resume, by ticket or by session id, in either version, but where a context is built to.
+# (OpenSSL still sends TLS 1.3 clients two tickets, and pyOpenSSL has no way to say none; they name
+# sessions that nobody keeps.)
 _OPTIONS = (
     SSL.OP_NO_TICKET
     | SSL.OP_NO_RENEGOTIATION
@@ -51,6 +53,24 @@ _OPTIONS = (
 # (openssl/ssl.h; pyOpenSSL has no name for it.)
 _MODE_NO_AUTO_CHAIN = 0x00000008
 _MAX_CHAIN_DEPTH = 4
+# How long a client may come back to a session without showing its certificate again.
+MAX_RESUMABLE_S = 3600
+# PKCS#1 first: a board's mbedTLS 3.6 that speaks TLS 1.3 offers PSS, and then cannot read it in
+# TLS 1.2 unless it is mended (boards/custom, rsa-pss-in-tls12.patch). Clients' signatures are
+# chosen from the same list.
+_SIGNATURES_IN_TLS12 = ":".join(
+    (
+        "ecdsa_secp256r1_sha256",
+        "ecdsa_secp384r1_sha384",
+        "ecdsa_secp521r1_sha512",
+        "rsa_pkcs1_sha256",
+        "rsa_pkcs1_sha384",
+        "rsa_pkcs1_sha512",
+        "rsa_pss_rsae_sha256",
+        "rsa_pss_rsae_sha384",
+        "rsa_pss_rsae_sha512",
+    )
+)
 
 _VERIFY_MODES = {
     "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
@@ -73,6 +93,7 @@ def build_context(
     chains: Sequence[Chain],
     client_anchors: Sequence[x509.Certificate],
     client_certificate: ClientCertificate,
+    resumable_s: int = 0,
 ) -> SSL.Context:
     """Make a server context that verifies clients against exactly ``client_anchors``.
 
@@ -85,17 +106,25 @@ def build_context(
             own leaf only.
         client_anchors: trusted as they are, issuers of client certificates.
         client_certificate: whether a client must present one.
+        resumable_s: how long a session may be resumed, by its id and in TLS 1.2 alone; 0 is never.
+            Whoever serves such connections must authorise every request by itself.
 
     Raises:
-        ValueError: no chain, an empty one, one whose key does not match, or a client certificate
-            wanted without an anchor.
+        ValueError: no chain, an empty one, one whose key does not match, a client certificate
+            wanted without an anchor, or sessions that live too long or prove nobody.
     """
+    if not 0 <= resumable_s <= MAX_RESUMABLE_S:
+        raise ValueError(f"a session is resumable for at most {MAX_RESUMABLE_S} s")
+    if resumable_s and client_certificate != "required":
+        raise ValueError("only a session with a client's certificate is worth resuming")
     if not chains or not all(chain for chain, _ in chains):
         raise ValueError("a TLS server needs a certificate and its key")
     if client_certificate != "none" and not client_anchors:
         raise ValueError("client certificates cannot be verified without an anchor")
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     _set_policy(context)
+    if resumable_s:
+        _let_resume(context, resumable_s)
     for chain, key in chains:
         _use_chain(context, chain, key)
     store = context.get_cert_store()
@@ -121,6 +150,29 @@ def _set_policy(context: SSL.Context) -> None:
     # Level 2 refuses RSA below 2048 bits, curves below 224 and SHA-1 in chains.
     context.set_cipher_list(":".join([*TLS12_SUITES, "@SECLEVEL=2"]).encode())
     context.set_tls13_ciphersuites(":".join(TLS13_SUITES).encode())
+
+
+def _let_resume(context: SSL.Context, resumable_s: int) -> None:
+    """Keep sessions in this context's own memory: another context, or process, knows none of them.
+
+    OpenSSL bounds the cache to 20480 sessions and drops the oldest.
+    """
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+    context.set_timeout(resumable_s)
+    # A board closes without close_notify, which OpenSSL would take for an attack and forget the
+    # session. Where a request or answer ends is said by HTTP, so a cut one is seen all the same.
+    context.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
+    prefer_signatures(context, _SIGNATURES_IN_TLS12)
+    context.set_app_data(_RESUMABLE)
+
+
+_RESUMABLE = object()
+
+
+def is_resumable(context: SSL.Context) -> bool:
+    """Tell whether a context of :func:`build_context` lets sessions be resumed."""
+    return context.get_app_data() is _RESUMABLE
 
 
 def _use_chain(context: SSL.Context, chain: Sequence[x509.Certificate], key: PrivateKey) -> None:

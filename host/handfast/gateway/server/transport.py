@@ -16,7 +16,8 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from handfast.gateway.server.refusals import Refusal, handshake_refusal
-from handfast.gateway.server.tls import Verdict
+from handfast.gateway.server.session import has_extended_master_secret, was_resumed
+from handfast.gateway.server.tls import Verdict, is_resumable
 
 WantRead = SSL.WantReadError
 WantWrite = SSL.WantWriteError
@@ -64,6 +65,9 @@ class Transport(Protocol):
 
     def peer_certificate(self) -> x509.Certificate | None:
         """Return the certificate whose key the peer proved to hold."""
+
+    def resumed(self) -> bool:
+        """Tell whether the peer proved it in an earlier connection, whose session this has."""
 
 
 class PlainTransport:
@@ -124,17 +128,22 @@ class PlainTransport:
         """Nobody proves anything in the clear."""
         return None
 
+    def resumed(self) -> bool:
+        """There are no sessions in the clear."""
+        return False
+
 
 class TlsTransport(PlainTransport):
     """OpenSSL directly on the socket: no memory BIO, no copy, no asyncio transport (FACTS 5)."""
 
-    __slots__ = ("_established", "_verdict", "tls")
+    __slots__ = ("_established", "_must_be_bound", "_verdict", "tls")
 
     def __init__(self, connected: socket.socket, context: SSL.Context) -> None:
         super().__init__(connected)
         self.tls = SSL.Connection(context, connected)
         self._verdict = Verdict()
         self._established = False
+        self._must_be_bound = is_resumable(context)
         self.tls.set_app_data(self._verdict)
         self.tls.set_accept_state()
 
@@ -146,6 +155,9 @@ class TlsTransport(PlainTransport):
             raise
         except SSL.Error as error:
             raise HandshakeRefused(self._verdict.refusal or handshake_refusal(error)) from error
+        if self._must_be_bound and not has_extended_master_secret(self.tls):
+            # Without it a session can be made one that two handshakes share (RFC 7627 section 1).
+            raise HandshakeRefused(Refusal("no-extended-master-secret"))
         self._established = True
 
     def receive(self) -> bytes:
@@ -174,3 +186,7 @@ class TlsTransport(PlainTransport):
     def peer_certificate(self) -> x509.Certificate | None:
         """See :class:`Transport`."""
         return self.tls.get_peer_certificate(as_cryptography=True)
+
+    def resumed(self) -> bool:
+        """See :class:`Transport`."""
+        return was_resumed(self.tls)

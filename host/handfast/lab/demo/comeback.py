@@ -132,8 +132,9 @@ def powered(
 
 def wakes_at(board: DemoBoard) -> int:
     """Return what the board's clock shows after a loss of power, in unix seconds."""
-    simulator = board.board.definition.simulator
-    return int(datetime(simulator.epoch if simulator else 1970, 1, 1, tzinfo=UTC).timestamp())
+    definition = board.board.definition
+    made = definition.simulator or definition.emulator
+    return int(datetime(made.epoch if made else 1970, 1, 1, tzinfo=UTC).timestamp())
 
 
 def boot(

@@ -94,10 +94,7 @@ def _stuck_is_silent(scene: Scene, tell: Tell) -> str:
     them in between, with a sound source.
     """
     tell("stuck source: provision a board")
-    relays = {
-        f"{listener}_url": scene.keep(Relay(scene.gateway.urls[listener]))
-        for listener in ("api", "enrol")
-    }
+    relays = {setting: scene.relay(setting) for setting in ("api_url", "enrol_url")}
     urls = {name: relay.url for name, relay in relays.items()}
     board = _provisioned(scene, "entropy-stuck", config=urls)
 

@@ -1,4 +1,4 @@
-"""The demo's boards: simulated, provisioned over serial, watched through their consoles."""
+"""The demo's boards: virtual, provisioned over serial, watched through their consoles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handfast.boards.console import Console, Event
 from handfast.boards.identify import CONFIG_FILE
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
-from handfast.boards.simulator import SimulatedBoard
+from handfast.boards.virtual_board import VirtualBoard
 from handfast.errors import BoardProblem
 from handfast.lab.demo.live import BoardRow
 
@@ -38,7 +38,7 @@ class DemoBoard:
     """
 
     name: str
-    board: SimulatedBoard
+    board: VirtualBoard
     capture: Path
     woke_at: float = -1.0
     provisioned: Provisioned | None = None

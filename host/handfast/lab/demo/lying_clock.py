@@ -16,11 +16,10 @@ from handfast.boards.console import Event
 from handfast.lab.demo.expect import expect
 from handfast.lab.demo.report import Report
 from handfast.lab.demo.scene import Scene, Tell
+from handfast.lab.gateway_process import BOARDS_URLS
 from handfast.lab.lying_ntp import LyingNtpServer
 from handfast.lab.parallel import in_parallel
-from handfast.lab.relay import Relay
 
-_ROUTES = ("api_url", "enrol_url", "tsa_url")
 # A start on two busy cores; every wait below ends as soon as there is what it waits for.
 _WITHIN_S = 60.0
 # A board under a hint asks for signed time again after 30 s at the latest.
@@ -87,10 +86,10 @@ class _Victim:
     def __init__(self, scene: Scene, lie: _Lie) -> None:
         self.lie = lie
         self.gateway = scene.admin
-        trust = self.gateway.trust()
-        self.routes = {route: scene.keep(Relay(trust[route])) for route in _ROUTES}
+        self.routes = {route: scene.relay(route) for route in BOARDS_URLS}
         self.tsa = self.routes["tsa_url"]
         self.ntp = scene.keep(LyingNtpServer(0))
+        self.ntp_host = scene.gateway.boards_at or "127.0.0.1"
         self.board = scene.board(lie.board)
         self.woke_after = 0
         self.sent_before = 0
@@ -98,7 +97,7 @@ class _Victim:
     def enrols(self) -> None:
         """Bring it up under signed time, and have it call."""
         config: dict[str, str | int] = {route: way.url for route, way in self.routes.items()}
-        config |= {"ntp_host": "127.0.0.1", "ntp_port": self.ntp.port}
+        config |= {"ntp_host": self.ntp_host, "ntp_port": self.ntp.port}
         self.board.bring_up(self.gateway, config=config)
         self._event("telemetry")
         expect(self.tsa.connections > 0, "its signed time did not come through the relay")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from handfast.boards.builder import build_simulator
+from handfast.boards.definition import load_board
+from handfast.boards.virtual import boards_at, build_virtual_board, pace
 from handfast.errors import EnvironmentProblem, UsageError
 from handfast.lab.demo import checks
 from handfast.lab.demo.acts import ACTS
@@ -58,7 +59,7 @@ class DemoOptions:
 
     Attributes:
         boards: how many rotate, and are revoked at the end.
-        profile: which simulated board.
+        profile: which board, simulated or emulated.
         lifetime_s: of their certificates; chosen by their number if ``None``.
         keep_dir: a new folder to keep everything in.
         renewals: of each board, at least.
@@ -158,8 +159,9 @@ class _Stage:
         """Build the simulator, make the CAs, start the gateway, lay out the boards."""
         scene, profile = self.scene, self.options.profile
         OpenSsl.find()  # better missed now than in the middle of an act
-        with self.screen.step(f"Simulated board {profile}") as tell:
-            build_simulator(profile, progress=tell)
+        kind = load_board(profile).kind.capitalize()
+        with self.screen.step(f"{kind} board {profile}") as tell:
+            build_virtual_board(profile, progress=tell)
         with self.screen.step("Certificate authorities: root RSA-4096, four issuing CAs") as tell:
             create_authorities(
                 scene.state, scene.passphrase, trust_domain=scene.trust_domain, progress=tell
@@ -207,7 +209,9 @@ class _Stage:
 
     def _longest_s(self) -> float:
         lives_s = self.scene.lifetime_s * (self.options.renewals + 1)
-        return lives_s + _GRACE_S + _GRACE_PER_BOARD_S * len(self.boards)
+        grace_s = _GRACE_S + _GRACE_PER_BOARD_S * len(self.boards)
+        # An emulated board's acts all want the processors that its boards want too.
+        return lives_s + grace_s * self.scene.pace**3
 
     def _has_called_since(self, board: DemoBoard) -> bool:
         """Tell whether the board has renewed often enough, and called after the last time."""
@@ -249,9 +253,14 @@ class _Stage:
 
 def _scene(options: DemoOptions, folder: Path) -> Scene:
     enough_s = max(_LEAST_LIFETIME_S, _LIFETIME_PER_BOARD_S * options.boards)
+    enough_s *= pace(options.profile)
     lifetime_s = options.lifetime_s or enough_s
     state, passphrase = StateDir(folder / "gateway"), secrets.token_hex(16).encode()
-    how = GatewayOptions(device_lifetime_s=lifetime_s, overlap_s=_OVERLAP_S)
+    how = GatewayOptions(
+        device_lifetime_s=lifetime_s,
+        overlap_s=_OVERLAP_S,
+        boards_at=boards_at(options.profile),
+    )
     return Scene(
         profile=options.profile,
         lifetime_s=lifetime_s,

@@ -12,11 +12,13 @@ from typing import Protocol, TypeVar
 from cryptography import x509
 
 from handfast.admin_client import AdminClient
-from handfast.boards.simulator import Entropy, SimulatedBoard
+from handfast.boards.virtual import pace, virtual_board
+from handfast.boards.virtual_board import Entropy
 from handfast.errors import HandfastError
 from handfast.lab.demo.fleet import DemoBoard
 from handfast.lab.demo.report import Report
 from handfast.lab.gateway_process import GatewayProcess
+from handfast.lab.relay import Relay
 from handfast.pki.authorities import Authority, load_authority, load_certificates
 from handfast.state import StateDir
 
@@ -43,7 +45,7 @@ class Scene:
     """The stage of one demo.
 
     Attributes:
-        profile: which simulated board is played, ``sim-pico-w`` or ``sim-esp32``.
+        profile: which board is played, such as ``sim-pico-w`` or ``qemu-mps2``.
         lifetime_s: life of an operational certificate.
         overlap_s: how long a superseded one stays good after the switch.
         trust_domain: of the CAs.
@@ -70,6 +72,11 @@ class Scene:
         return self.gateway.admin
 
     @property
+    def pace(self) -> int:
+        """How many times as long as a simulated board the demo's boards may take."""
+        return pace(self.profile)
+
+    @property
     def log(self) -> Path:
         """The gateway's log: one JSON document a line."""
         return self.state.gateway_log
@@ -83,7 +90,12 @@ class Scene:
         return load_authority(self.state, name, self.passphrase)
 
     def board(
-        self, name: str, *, flash: Path | None = None, entropy: Entropy = "host"
+        self,
+        name: str,
+        *,
+        flash: Path | None = None,
+        entropy: Entropy = "host",
+        profile: str | None = None,
     ) -> DemoBoard:
         """Lay out a board of the act's own, switched off; it is gone when the demo ends.
 
@@ -91,15 +103,25 @@ class Scene:
             name: its device_id, and the name of its folder.
             flash: an image to start from, copied; a blank chip by default.
             entropy: what its random source gives.
+            profile: which board it is; the demo's by default.
         """
         folder = self.folder / name
         folder.mkdir()
         if flash is not None:
             (folder / "flash.img").write_bytes(flash.read_bytes())
-        board = SimulatedBoard(self.profile, directory=folder, name=name, entropy=entropy)
+        board = virtual_board(profile or self.profile, directory=folder, name=name, entropy=entropy)
         made = DemoBoard(name, board, folder / "serial.capture")
         self.keep(made)
         return made
+
+    def relay(self, setting: str) -> Relay:
+        """Put a relay before one of the gateway's listeners, gone when the demo ends.
+
+        Args:
+            setting: what of config.json its ``url`` is for, such as ``api_url``.
+        """
+        target = AdminClient(self.state).trust()[setting]
+        return self.keep(Relay(target, named=self.gateway.boards_at))
 
     def keep(self, resource: AbstractContextManager[Resource]) -> Resource:
         """Enter something that must be gone when the demo ends, however it ends.

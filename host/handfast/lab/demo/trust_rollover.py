@@ -55,7 +55,11 @@ class _Rolling:
         self.tell("starts a gateway and a board")
         state.create()
         shutil.copytree(scene.state.ca, state.ca)
-        options = GatewayOptions(device_lifetime_s=_LIFETIME_S, overlap_s=scene.overlap_s)
+        options = GatewayOptions(
+            device_lifetime_s=_LIFETIME_S * scene.pace,
+            overlap_s=scene.overlap_s,
+            boards_at=scene.gateway.boards_at,
+        )
         self.gateway = GatewayProcess(state, scene.passphrase, options)
         scene.keep(self.gateway)
         self.board = scene.board("board-rolling")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from handfast.lab.pytest_plugin.labgrid import LABGRID, labgrid_boards
 from handfast.lab.pytest_plugin.reporting import BOARDS, Collector, Recorder
 from handfast.lab.pytest_plugin.secret import Secrets
 from handfast.lab.pytest_plugin.settings import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.gateway import Gateway
     from handfast.lab.pytest_plugin.lab import Lab, Pki
     from handfast.lab.pytest_plugin.network import Network
+    from handfast.lab.pytest_plugin.selection import Candidate
 
 _SETTINGS = pytest.StashKey[Settings]()
 _SECRETS = pytest.StashKey[Secrets]()
@@ -50,8 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     asked = config.stash[_SETTINGS] = read_settings(config)
-    if asked.board != DEFAULT_BOARD:
-        _require_boards(asked)
+    if asked.coverage:
+        _require_coverage()
+    if asked.board not in (DEFAULT_BOARD, LABGRID):
+        _boards(config)
     secrets = config.stash[_SECRETS] = Secrets()
     secrets.add(os.environ.get(WIFI_PASSWORD, ""))
     config.pluginmanager.register(Recorder(secrets, asked.files), "handfast-recorder")
@@ -59,15 +64,61 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Collector(config.getoption(REPORT)), "handfast-collector")
 
 
-def _require_boards(asked: Settings) -> None:
-    """End the run at once where what was asked for is not there."""
+def _require_coverage() -> None:
+    from handfast.errors import HandfastError
+    from handfast.lab.pytest_plugin.device_coverage import require_coverage
+
+    try:
+        require_coverage()
+    except HandfastError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read the labgrid environment, which labgrid's own plugin has by now."""
+    if session.config.stash[_SETTINGS].board == LABGRID:
+        _boards(session.config)
+
+
+def _boards(config: pytest.Config) -> Sequence[Candidate]:
+    """Return what the run may use; end it at once where what was asked for is not there."""
     from handfast.errors import UsageError
     from handfast.lab.pytest_plugin.selection import candidates
 
-    try:
-        candidates(asked.board, asked.bench)
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+    asked = config.stash[_SETTINGS]
+    if asked.board == LABGRID:
+        boards = labgrid_boards(config)
+    else:
+        try:
+            boards = candidates(asked.board, asked.bench)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+    if asked.flash and (away := [board.name for board in boards if board.place is not None]):
+        raise pytest.UsageError(
+            f"--handfast-flash is for boards on the desk; {', '.join(away)} is behind labgrid, "
+            "whose strategy flashes it"
+        )
+    if asked.coverage and (untraced := [b.name for b in boards if not _is_simulated(b)]):
+        raise pytest.UsageError(
+            f"--handfast-coverage is for simulated boards: {', '.join(untraced)} cannot note the "
+            "lines that it runs"
+        )
+    return boards
+
+
+def _is_simulated(candidate: Candidate) -> bool:
+    from handfast.boards.definition import load_board
+
+    return bool(candidate.profile) and load_board(candidate.profile).kind == "simulated"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say where the lines are that the boards have run."""
+    if config.stash[_SETTINGS].coverage:
+        terminalreporter.line(
+            "the lines that boards have run are in coverage.py's data; where it did not measure "
+            "this run, `coverage combine` takes them from .coverage.*"
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -86,13 +137,25 @@ def _handfast_repetition(request: pytest.FixtureRequest) -> int:
     return number
 
 
+def _run_id(config: pytest.Config) -> str:
+    """Return what all processes of this run, and no other, have in common."""
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    return str(worker.get("testrunuid") or uuid.uuid4().hex)
+
+
 @pytest.fixture(scope="session")
 def _handfast_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     from handfast.lab.pytest_plugin.lab import Lab
 
     # Not pytest's own folder: the gateway's socket has a path of at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="handfast-"))
-    lab = Lab(pytestconfig.stash[_SETTINGS], folder, pytestconfig.stash[_SECRETS])
+    lab = Lab(
+        pytestconfig.stash[_SETTINGS],
+        folder,
+        pytestconfig.stash[_SECRETS],
+        lambda: _boards(pytestconfig),
+        _run_id(pytestconfig),
+    )
     try:
         yield lab
     finally:

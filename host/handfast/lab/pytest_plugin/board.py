@@ -55,6 +55,8 @@ class Board:
         self.transcript = Transcript()
         self.devices: list[tuple[Gateway, Device]] = []
         self.notes: list[str] = []
+        self.answers_ms: list[list[float]] = []  # [unix seconds, ms that exec or call took]
+        self.heap_free: list[list[float]] = []  # [unix seconds, octets] when a test has ended
         self._files = files
         self._link: SerialLink | None = None
         self._state: State = "unknown"
@@ -102,9 +104,8 @@ class Board:
             self._repl().push(files)
         self.start()
         if enrol:
-            self._until(
-                lambda: gateway.has_enrolled(device), _ENROLLED_S, f"{device} did not enrol"
-            )
+            enough_s = _ENROLLED_S * self.bench.pace
+            self._until(lambda: gateway.has_enrolled(device), enough_s, f"{device} did not enrol")
         return device
 
     def start(self) -> None:
@@ -150,8 +151,12 @@ class Board:
     def _ask(self, question: Callable[[SerialLink], Answer]) -> Answer:
         from handfast.boards.device_error import DeviceError
 
+        link = self._repl()
+        began = time.monotonic()
         try:
-            return question(self._repl())
+            answer = question(link)
+            self.answers_ms.append([time.time(), (time.monotonic() - began) * 1000])
+            return answer
         except DeviceError as error:
             self.transcript.add(error.traceback)
             raise
@@ -165,9 +170,7 @@ class Board:
 
     def reset(self) -> None:
         """Press its reset button: the application starts again, the clock goes on."""
-        self._listen()
-        self.bench.reset()
-        self._state = "application"
+        self._restart(self.bench.reset)
 
     def power_cycle(self, *, rtc: int | None = None) -> None:
         """Take its power away and give it back: RAM and clock are lost.
@@ -175,8 +178,17 @@ class Board:
         Args:
             rtc: what its clock then shows, in unix seconds (capability ``clock``).
         """
-        self._listen()
-        self.bench.power_cycle(rtc=rtc)
+        self._restart(lambda: self.bench.power_cycle(rtc=rtc))
+
+    def _restart(self, restart: Callable[[], None]) -> None:
+        """Start it again, and listen from the first line on, or as soon as the line is back."""
+        if self.bench.keeps_line:
+            self._listen()
+            restart()
+        else:
+            self._let_go()
+            restart()
+            self._listen()
         self._state = "application"
 
     @contextmanager
@@ -239,12 +251,26 @@ class Board:
         self._state = "repl"
         return True
 
+    def measure_heap(self) -> None:
+        """Ask a board at its prompt how much of its heap the test has left."""
+        with suppress(BoardProblem, ValueError):  # somebody else may print, too
+            free = int(self._open().exec("import gc\ngc.collect()\nprint(gc.mem_free())"))
+            self.heap_free.append([time.time(), float(free)])
+
+    def overhear(self, seconds: float) -> None:
+        """Keep what a board that gives no prompt prints by itself: a panic, boot after boot."""
+        with suppress(BoardProblem):
+            self._listen()
+            time.sleep(seconds)
+        self._stop_listening()
+
     def begin(self) -> None:
         """Begin a test: a board that nobody has used, and an empty transcript."""
         self._let_go()
         self.bench.renew()
         self.transcript = Transcript()
         self.devices, self.notes = [], []
+        self.answers_ms, self.heap_free = [], []
         self._state = "unknown"
 
     def rest(self) -> None:

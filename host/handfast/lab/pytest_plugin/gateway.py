@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from handfast.admin_client import AdminClient
-from handfast.lab.gateway_process import GatewayProcess
+from handfast.lab.gateway_process import BOARDS_URLS, GatewayProcess, as_boards_reach
 from handfast.lab.pytest_plugin.device import Device
 from handfast.lab.pytest_plugin.settings import WIFI_PASSWORD
 
@@ -77,7 +77,17 @@ class Gateway:
         self.process = process
         self.state = state
         self._secrets = secrets
+        if urls is None and process.boards_at:
+            urls = {
+                key: as_boards_reach(url, process.boards_at)
+                for key, url in self.listeners().items()
+            }
         self.admin: AdminClient = _NotingClient(state, secrets, urls or {})
+
+    def listeners(self) -> dict[str, str]:
+        """Return what boards find the gateway by, as this machine reaches it (``api_url``, ...)."""
+        trust = AdminClient(self.state).trust()
+        return {key: trust[key] for key in BOARDS_URLS}
 
     def through(self, urls: Mapping[str, str]) -> Gateway:
         """Return the same gateway as boards find it under other URLs."""

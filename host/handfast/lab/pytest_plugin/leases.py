@@ -8,6 +8,7 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from handfast.errors import EnvironmentProblem
 
@@ -29,6 +30,13 @@ def lease_folder() -> Path:
     return folder
 
 
+class Held(Protocol):
+    """A board that is held, however."""
+
+    def release(self) -> None:
+        """Let others have it; a second time does nothing."""
+
+
 class Lease:
     """One board, held until :meth:`release` or the end of this process."""
 
@@ -42,6 +50,11 @@ class Lease:
             self._handle = -1
 
 
+def file_of(folder: Path, board: str, suffix: str) -> Path:
+    """Return the file that belongs to what is unique to a board: its name, or its serial port."""
+    return folder / (re.sub(r"[^A-Za-z0-9._@-]+", "_", board).strip("_") + suffix)
+
+
 def take(folder: Path, board: str) -> Lease | None:
     """Return the lease of a board, or None where somebody holds it.
 
@@ -49,7 +62,7 @@ def take(folder: Path, board: str) -> Lease | None:
         folder: of the leases.
         board: what is unique to it: its name, or its serial port.
     """
-    path = folder / (re.sub(r"[^A-Za-z0-9._@-]+", "_", board).strip("_") + ".lock")
+    path = file_of(folder, board, ".lock")
     # The file stays when the lease ends: another may have opened it, and would lock a file that
     # has no name any more.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -29,9 +29,9 @@ class Network:
 
         Its relays are then in ``relays``: ``api``, ``enrol`` and ``public`` (the clock).
         """
-        trust = gateway.admin.trust()
+        targets = gateway.listeners()
         for listener, key in _LISTENERS.items():
-            relay = Relay(trust[key], host=self._host)
+            relay = Relay(targets[key], host=self._host, named=gateway.process.boards_at)
             self.relays[listener] = self._stack.enter_context(relay)
         return gateway.through({key: self.relays[name].url for name, key in _LISTENERS.items()})
 

@@ -8,19 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from handfast.errors import BoardProblem, HandfastError
+from handfast.boards.definition import load_board
+from handfast.errors import BoardProblem, EnvironmentProblem, HandfastError
 from handfast.lab.parallel import in_parallel
 from handfast.lab.pytest_plugin.board import Board
-from handfast.lab.pytest_plugin.leases import Lease, take
-from handfast.lab.pytest_plugin.power import Bench, SimulatedBench, WiredBench
-from handfast.lab.pytest_plugin.recovery import recover
+from handfast.lab.pytest_plugin.leases import Held, take
+from handfast.lab.pytest_plugin.power import Bench, VirtualBench, WiredBench
+from handfast.lab.pytest_plugin.recovery import ANSWER_S, NOT_FLASHED, QUARANTINED, recover
 from handfast.lab.pytest_plugin.selection import Candidate, fitting, why_none
 
-_QUARANTINED = "it is in quarantine until this run ends"
+if TYPE_CHECKING:
+    from handfast.lab.pytest_plugin.flashing import Flasher
+
 _PATIENCE_S = 600.0  # for boards that others use
 _RETRY_S = (0.05, 0.3)
 _MOST_SIMULATED = 1000
+_LAST_WORDS_S = 1.5  # some boot loaders take a second to say why
 
 
 class NoSuchBoard(HandfastError):
@@ -34,7 +39,7 @@ class _Slot:
     candidate: Candidate
     name: str
     board: Board | None = None
-    lease: Lease | None = None
+    lease: Held | None = None
     busy: bool = False
     dead: str = ""
 
@@ -52,6 +57,8 @@ class Pool:
         folder: where simulated boards keep their flash.
         files: the project's own files for the board.
         at_once: how many boards are made ready at once.
+        traced: simulated boards note the lines that they run, below ``folder``.
+        flasher: puts firmware on wired boards; None leaves theirs alone.
     """
 
     def __init__(
@@ -61,12 +68,17 @@ class Pool:
         folder: Path,
         files: Path | None,
         at_once: int,
+        *,
+        traced: bool = False,
+        flasher: Flasher | None = None,
     ) -> None:
         self._boards = boards
         self._leases = leases
         self._folder = folder
         self._files = files
         self._at_once = at_once
+        self._traced = traced
+        self._flasher = flasher
         self._slots: list[_Slot] = []
         self._buried: list[Board] = []
 
@@ -92,10 +104,10 @@ class Pool:
                 return [slot.board for slot in taken if slot.board is not None]
             for slot in taken:
                 self._let_go(slot)
-            alive = [slot for slot in able if slot.profile or slot.name not in self.quarantined]
+            alive = [one for one in able if one.profile or not self._why_dead(one)]
             if len(alive) < number and not any(candidate.profile for candidate in alive):
                 raise BoardProblem(
-                    f"{number} boards are wanted and {len(alive)} are left" + self._dead_ones()
+                    f"{number} boards are wanted and {len(alive)} are left" + self._dead_ones(able)
                 )
             if time.monotonic() > give_up:
                 raise BoardProblem(f"others have used the boards for {_PATIENCE_S:.0f} s")
@@ -105,13 +117,14 @@ class Pool:
     def give_back(self, board: Board) -> None:
         """Take a board back from a test; one that cannot be brought to a prompt is quarantined."""
         slot = next(slot for slot in self._slots if slot.board is board)
-        alive, tried = recover(board)
+        alive, tried = recover(board, answer_s=ANSWER_S * board.bench.pace)
         board.notes += tried
         if alive:
+            board.measure_heap()
             board.rest()
             self._let_go(slot)
         else:
-            self._quarantine(slot, tried)
+            self._set_aside(slot, tried)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -120,6 +133,9 @@ class Pool:
                 slot.board.close()
             if slot.lease is not None:
                 slot.lease.release()
+        for candidate in self._boards:
+            if candidate.place is not None:
+                candidate.place.close()
 
     def last_buried(self) -> list[Board]:
         """Return the boards that went into quarantine before a test had them, each once."""
@@ -144,26 +160,69 @@ class Pool:
         if slot.candidate.profile:
             board.begin()  # on a blank chip
             return True
-        alive, tried = recover(board)
+        alive, tried = self._flash(slot, board)
+        if alive:
+            alive, more = recover(board)
+            tried += more
         if alive:
             board.begin()
         board.notes += tried
         if not alive:
-            self._quarantine(slot, tried)
+            self._set_aside(slot, tried)
             self._buried.append(board)
         return alive
+
+    def _flash(self, slot: _Slot, board: Board) -> tuple[bool, list[str]]:
+        """Flash a wired board unless this run has; returns whether it can be used, and notes.
+
+        A board that hangs cannot be asked for its bootloader: it is brought back, and asked again.
+        """
+        if self._flasher is None or not slot.candidate.url:
+            return True, []
+        notes: list[str] = []
+        for has_been_brought_back in (False, True):
+            board.rest()
+            try:
+                told = self._flasher.flash(slot.candidate)
+                return True, [*notes, *([told] if told else [])]
+            except HandfastError as problem:
+                notes += [NOT_FLASHED, str(problem)]
+                if has_been_brought_back or not isinstance(problem, BoardProblem):
+                    break
+            alive, tried = recover(board)
+            notes += tried
+            if not alive:
+                break
+        return False, notes
 
     def _bench(self, slot: _Slot) -> Bench:
         chosen = slot.candidate
         if chosen.profile:
-            return SimulatedBench(chosen.profile, self._folder / slot.name, slot.name)
+            return self._virtual(chosen.profile, slot.name)
+        if chosen.place is not None:
+            return chosen.place.bench
         return WiredBench(
             chosen.url, reset=chosen.reset, power_off=chosen.power_off, power_on=chosen.power_on
         )
 
+    def _virtual(self, profile: str, name: str) -> Bench:
+        try:
+            return VirtualBench(profile, self._folder / name, name, traced=self._traced)
+        except EnvironmentProblem as problem:
+            # Emulators come from elsewhere: a machine need not have them. A compiler it must have.
+            if load_board(profile).kind != "emulated":
+                raise
+            raise NoSuchBoard(f"{profile} cannot be emulated here: {problem}") from problem
+
     def _try(self, able: Sequence[Candidate], number: int) -> list[_Slot]:
         # No further than the last that is wanted: the next would be leased for nothing.
-        taken = list(islice((slot for one in able for slot in self._free(one)), number))
+        try:
+            taken = list(islice((slot for one in able for slot in self._free(one)), number))
+        except BaseException:
+            for slot in self._slots:
+                if not slot.busy:
+                    self._let_go(slot)
+            raise
         for slot in taken:
             slot.busy = True
         return taken
@@ -172,7 +231,7 @@ class Pool:
         """Yield slots of a candidate that are ours to use; new ones are leased."""
         for slot in self._slots:
             if slot.candidate is candidate and not (slot.busy or slot.dead):
-                slot.lease = slot.lease or take(self._leases, candidate.url or slot.name)
+                slot.lease = slot.lease or self._take(candidate, slot.name)
                 if slot.lease is not None:
                     yield slot
         known = {slot.name for slot in self._slots}
@@ -182,10 +241,15 @@ class Pool:
             else [candidate.name]
         )
         for name in names:
-            if name not in known and (lease := take(self._leases, candidate.url or name)):
+            if name not in known and (lease := self._take(candidate, name)):
                 slot = _Slot(candidate, name, lease=lease)
                 self._slots.append(slot)
                 yield slot
+
+    def _take(self, candidate: Candidate, name: str) -> Held | None:
+        if candidate.place is not None:
+            return candidate.place.take(self._leases)
+        return take(self._leases, candidate.url or name)
 
     def _let_go(self, slot: _Slot) -> None:
         slot.busy = False
@@ -193,14 +257,31 @@ class Pool:
             slot.lease.release()
             slot.lease = None
 
+    def _set_aside(self, slot: _Slot, tried: Sequence[str]) -> None:
+        """Put a board that does not answer in quarantine, unless what hands it out is what fails.
+
+        Such a board may be as sound as ever, and may be had again when its exporter is back.
+        """
+        place = slot.candidate.place
+        if slot.board is not None and place is not None and (lost := place.lost):
+            slot.board.notes.append(lost)
+            slot.board.rest()
+            self._let_go(slot)
+        else:
+            self._quarantine(slot, tried)
+
     def _quarantine(self, slot: _Slot, tried: Sequence[str]) -> None:
         slot.busy = False
         slot.dead = ", ".join(tried)
         if slot.board is not None:
-            slot.board.notes.append(_QUARANTINED)
+            slot.board.notes.append(QUARANTINED)
+            slot.board.overhear(_LAST_WORDS_S)
             slot.board.rest()
 
-    def _dead_ones(self) -> str:
-        return "".join(
-            f"; {name} is in quarantine: {why}" for name, why in self.quarantined.items()
-        )
+    def _why_dead(self, candidate: Candidate) -> str:
+        if why := self.quarantined.get(candidate.name):
+            return f"is in quarantine: {why}"
+        return candidate.place.gone if candidate.place is not None else ""
+
+    def _dead_ones(self, able: Sequence[Candidate]) -> str:
+        return "".join(f"; {one.name} {why}" for one in able if (why := self._why_dead(one)))

@@ -5,18 +5,30 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from handfast.boards.simulator import SimulatedBoard
+    from handfast.boards.virtual_board import VirtualBoard
 
 _COMMAND_S = 30.0
+# With sys.settrace a board has source instead of bytecode, and the frames of it, in its heap.
+_TRACED: dict[str, Any] = {"options": ("settrace",), "heap_kb": 1024}
 
 
 class Bench(Protocol):
     """One board's surroundings; what it cannot do it refuses with a BoardProblem."""
 
-    serial_url: str
+    @property
+    def serial_url(self) -> str:
+        """The path or URL of its serial line."""
+
+    @property
+    def keeps_line(self) -> bool:
+        """Whether who has the line open still has it after a reset or a power cycle."""
+
+    @property
+    def pace(self) -> int:
+        """How many times as long as a simulated board it may take."""
 
     def reset(self) -> None:
         """Press the reset button."""
@@ -38,14 +50,29 @@ class Bench(Protocol):
         """Let go of it."""
 
 
-class SimulatedBench:
-    """Around a simulated board everything can be done."""
+class VirtualBench:
+    """Around a simulated or emulated board everything can be done.
 
-    def __init__(self, profile: str, folder: Path, name: str) -> None:
+    Args:
+        profile: the board's definition.
+        folder: where its flash image is, and with ``traced`` the file of the lines that it ran.
+        name: its name in messages.
+        traced: run a build that notes them; a simulated board has one.
+    """
+
+    def __init__(self, profile: str, folder: Path, name: str, *, traced: bool = False) -> None:
         from handfast.boards.simulator import SimulatedBoard
+        from handfast.boards.virtual import pace, virtual_board
 
-        self._board: SimulatedBoard = SimulatedBoard(profile, directory=folder, name=name)
+        self.pace = pace(profile)
+        self._board: VirtualBoard = (
+            SimulatedBoard(profile, directory=folder, name=name, **_TRACED)
+            if traced
+            else virtual_board(profile, directory=folder, name=name)
+        )
+        self.definition = self._board.definition
         self.serial_url = self._board.serial_url
+        self.keeps_line = self._board.keeps_line
         self._board.power_on()
 
     def reset(self) -> None:
@@ -84,6 +111,9 @@ class SimulatedBench:
 
 class WiredBench:
     """A board on a serial line; what moves its power and reset lines are the user's commands."""
+
+    keeps_line = True
+    pace = 1
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ _LEAF = re.compile(r"mtls: (?:enrolled|renewed) .*serial=\w+")
 SERIES = {
     "handshake_ms": "TLS handshake (ms)",
     "heap_free": "free heap (bytes)",
+    "answer_ms": "answer to exec and call (ms)",
     "rotation": "certificates issued",
 }
 
@@ -41,6 +42,8 @@ def record(boards: Sequence[Board], roots: Sequence[Path], secrets: Secrets) -> 
         made["console"][board.name] = _console(board, roots, secrets)
         made["notes"][board.name] = [secrets.redact(note) for note in board.notes]
         measured = _measured(board)
+        measured["heap_free"] += board.heap_free
+        measured["answer_ms"] = list(board.answers_ms)
         measured["rotation"] = _rotation(board)
         for name, points in measured.items():
             made["series"][name][board.name] = points

@@ -8,7 +8,9 @@ from typing import Protocol
 from handfast.errors import BoardProblem
 
 NO_ANSWER = "it does not answer"
-_ANSWER_S = 5.0
+QUARANTINED = "it is in quarantine until this run ends"
+NOT_FLASHED = "it could not be flashed"
+ANSWER_S = 5.0
 
 
 class Recoverable(Protocol):
@@ -24,7 +26,7 @@ class Recoverable(Protocol):
         """Take its power away and give it back."""
 
 
-def recover(board: Recoverable, *, answer_s: float = _ANSWER_S) -> tuple[bool, list[str]]:
+def recover(board: Recoverable, *, answer_s: float = ANSWER_S) -> tuple[bool, list[str]]:
     """Bring the board to a prompt; returns whether it has one, and what was tried."""
     if board.answers(answer_s):
         return True, []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BOARDS = pytest.StashKey["list[Board]"]()
 _RECORD = "handfast"  # the attribute of a report, which pytest-xdist hands on
 _PREFIX = "handfast_"
+_LAST_LINES = 8  # of the console of a board in quarantine; all of it is in the reports
 
 
 class Recorder:
@@ -54,10 +55,9 @@ class Recorder:
 
     def _record(self, boards: Sequence[Board]) -> Record:
         from handfast.lab.pytest_plugin.recording import record
-        from handfast.resources import firmware_dir
+        from handfast.lab.pytest_plugin.sources import source_roots
 
-        roots = (self._files, firmware_dir(), firmware_dir() / "app")
-        return record(boards, roots, self._secrets)
+        return record(boards, source_roots(self._files), self._secrets)
 
     def _attach(self, report: pytest.TestReport, made: Record) -> None:
         from handfast.lab.pytest_plugin.recording import console_text
@@ -124,13 +124,17 @@ class Collector:
 
 
 def _troubled(results: Sequence[Result]) -> Iterator[str]:
-    """Say of each board that did not answer when that was, and what was tried."""
-    from handfast.lab.pytest_plugin.recovery import NO_ANSWER
+    """Say of each board that did not answer, or take firmware, when that was and what was done."""
+    from handfast.lab.pytest_plugin.recording import console_text
+    from handfast.lab.pytest_plugin.recovery import NO_ANSWER, NOT_FLASHED, QUARANTINED
 
     for result in results:
         for board, notes in (result.record["notes"] if result.record else {}).items():
-            if NO_ANSWER in notes:
+            if {NO_ANSWER, NOT_FLASHED} & set(notes):
                 yield f"{board} ({result.nodeid}): {'; '.join(notes)}"
+            if QUARANTINED in notes and result.record is not None:
+                last = console_text(result.record, board).splitlines()[-_LAST_LINES:]
+                yield from (f"    {line}" for line in last)
 
 
 def _why(report: pytest.TestReport) -> str:

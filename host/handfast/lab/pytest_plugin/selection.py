@@ -6,45 +6,78 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from handfast.errors import UsageError
+from handfast.errors import BoardProblem, UsageError
+from handfast.lab.pytest_plugin.leases import Held
+from handfast.lab.pytest_plugin.power import Bench
+
+if TYPE_CHECKING:
+    from handfast.boards.definition import Kind
 
 _FIRST = "sim-pico-w"  # of the simulated boards: the one with the least room
-_KEYS = {"url", "board", "capabilities", "reset", "power_off", "power_on"}
+_TEXTS = {"url", "board", "drive"}
+_KEYS = _TEXTS | {"capabilities", "reset", "power_off", "power_on"}
 _SIMULATED = frozenset({"reset", "power_cycle"})
-_SIMULATED_ONLY = frozenset({"power_cut", "clock"})  # no command can count flash operations
+SIMULATED_ONLY = frozenset({"power_cut", "clock"})  # no command can count flash operations
+
+
+class Place(Protocol):
+    """A board that somebody else hands out."""
+
+    @property
+    def bench(self) -> Bench:
+        """Its bench, which works while the place is held."""
+
+    @property
+    def gone(self) -> str:
+        """Why nobody can have it, for longer than a restart takes; else ""."""
+
+    @property
+    def lost(self) -> str:
+        """Why it does not work now though the board may be sound; "" if that is not known."""
+
+    def take(self, leases: Path) -> Held | None:
+        """Take it; None where somebody else has it."""
+
+    def close(self) -> None:
+        """Hang up on who hands it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A board that could be leased.
 
-    ``profile`` is that of a simulated one, of which there are as many as are asked for; a wired
-    one has a ``url`` and the commands that its bench has.
+    ``profile`` is that of a virtual one, of which there are as many as are asked for; a wired
+    one has a ``url`` and the commands that its bench has; one behind labgrid has a ``place``.
+    ``board`` is its definition's name, ``drive`` where its BOOTSEL drive is mounted; "" is unknown.
     """
 
     name: str
     capabilities: frozenset[str]
     profile: str = ""
     url: str = ""
+    board: str = ""
+    drive: str = ""
     reset: tuple[str, ...] = ()
     power_off: tuple[str, ...] = ()
     power_on: tuple[str, ...] = ()
+    place: Place | None = None
 
 
 def candidates(choice: str, bench: Path) -> list[Candidate]:
     """Return the boards that ``--handfast-board`` allows, those to be preferred first.
 
     Args:
-        choice: sim, auto, emulated, hardware, a name, or a serial port's path or URL.
+        choice: sim, auto, emulated, hardware, a name (also one that ``handfast board scan`` shows),
+            or a serial port's path or URL.
         bench: the file with the boards on the desk; none is on it if it is not there.
 
     Raises:
         UsageError: there is no such board, or the file is wrong.
     """
     desk = read_bench(bench)
-    simulated = _simulated()
+    simulated, emulated = _virtual("simulated"), _virtual("emulated")
     if choice == "sim":
         return simulated
     if choice == "auto":
@@ -54,13 +87,23 @@ def candidates(choice: str, bench: Path) -> list[Candidate]:
             raise UsageError(f"no hardware: {bench} names no board, nor does --handfast-board")
         return desk
     if choice == "emulated":
-        raise UsageError("no board is emulated yet: choose sim, hardware, a name or a URL")
+        return _runnable(emulated)
+    if "@" in choice and "/" not in choice:
+        return [_by_name(choice)]
     if "/" in choice:
         return [Candidate(choice, frozenset(), url=choice)]
-    if named := [candidate for candidate in desk + simulated if candidate.name == choice]:
+    every = desk + simulated + emulated
+    if named := [candidate for candidate in every if candidate.name == choice]:
         return named[:1]
-    known = ", ".join(candidate.name for candidate in desk + simulated)
+    known = ", ".join(candidate.name for candidate in every)
     raise UsageError(f"there is no board {choice!r} to test on; known: {known}")
+
+
+def _runnable(boards: Sequence[Candidate]) -> list[Candidate]:
+    """Return the boards whose emulator is to be had here."""
+    from handfast.boards.virtual import why_missing
+
+    return [board for board in boards if not why_missing(board.profile)]
 
 
 def fitting(boards: Iterable[Candidate], wanted: Iterable[str]) -> list[Candidate]:
@@ -100,10 +143,13 @@ def _wired(file: Path, name: str, table: Any) -> Candidate:
         raise UsageError(f"{where} has a key that is not known (known: {', '.join(sorted(_KEYS))})")
     if not isinstance(url := table.get("url"), str) or not url:
         raise UsageError(f"{where} url is missing: the serial port's path or URL")
-    lists = {key: _texts(where, key, table.get(key, [])) for key in _KEYS - {"url", "board"}}
-    if claimed := _SIMULATED_ONLY & set(lists["capabilities"]):
+    for key in ("board", "drive"):
+        if not isinstance(table.get(key, ""), str):
+            raise UsageError(f"{where} {key} must be a text, not {table[key]!r}")
+    lists = {key: _texts(where, key, table.get(key, [])) for key in _KEYS - _TEXTS}
+    if claimed := SIMULATED_ONLY & set(lists["capabilities"]):
         raise UsageError(f"{where} only a simulated board has {', '.join(sorted(claimed))}")
-    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))} - _SIMULATED_ONLY
+    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))} - SIMULATED_ONLY
     if lists["reset"]:
         capabilities.add("reset")
     if lists["power_off"] and lists["power_on"]:
@@ -112,6 +158,8 @@ def _wired(file: Path, name: str, table: Any) -> Candidate:
         name,
         frozenset(capabilities),
         url=url,
+        board=table.get("board", ""),
+        drive=table.get("drive", ""),
         reset=lists["reset"],
         power_off=lists["power_off"],
         power_on=lists["power_on"],
@@ -124,14 +172,30 @@ def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _by_name(name: str) -> Candidate:
+    """Return the board that is called so, wherever it is plugged in."""
+    from handfast.boards.definition import load_board, load_boards
+    from handfast.boards.discovery import find
+    from handfast.boards.local_ports import local_ports
+
+    board = load_board(name.rpartition("@")[0])
+    try:
+        port = find(name, local_ports(), load_boards())
+    except BoardProblem as problem:
+        raise UsageError(str(problem)) from problem
+    return Candidate(name, board.capabilities - SIMULATED_ONLY, url=port.url, board=board.name)
+
+
 def _of_definition(name: object) -> frozenset[str]:
     from handfast.boards.definition import load_board
 
     return load_board(str(name)).capabilities if name is not None else frozenset()
 
 
-def _simulated() -> list[Candidate]:
+def _virtual(kind: Kind) -> list[Candidate]:
     from handfast.boards.definition import list_boards, load_board
+    from handfast.boards.virtual import virtual_boards
 
-    names = sorted(list_boards(kind="simulated"), key=lambda name: name != _FIRST)
+    known = set(virtual_boards())
+    names = sorted(known & set(list_boards(kind=kind)), key=lambda name: (name != _FIRST, name))
     return [Candidate(n, load_board(n).capabilities | _SIMULATED, profile=n) for n in names]

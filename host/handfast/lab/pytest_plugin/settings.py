@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from handfast.lab.pytest_plugin.labgrid import LABGRID, is_asked_for
+
 MARKERS = (
     "board(capabilities=[...]): what the test's board must be able to do, such as power_cut; "
     "where no board has it the test is skipped",
@@ -21,7 +23,9 @@ REPORT = "handfast_report"
 HOST = "handfast_host"
 BENCH = "handfast_bench"
 WIFI_PASSWORD = "HANDFAST_WIFI_PASSWORD"  # noqa: S105 - the variable's name
+COVERAGE = "handfast_coverage"
 _FLASH = "handfast_flash"
+_FIRMWARE = "handfast_firmware"
 _FILES = "handfast_files"
 _DEFAULT_FILES = "device"
 _DEFAULT_BENCH = "handfast-bench.toml"
@@ -32,12 +36,17 @@ class Settings:
     """What one run was asked for.
 
     Attributes:
-        board: ``sim``, ``auto``, ``emulated``, ``hardware``, a board's name or a serial URL.
+        board: ``sim``, ``auto``, ``emulated``, ``hardware``, ``labgrid``, a board's
+            name or a serial URL.
         parallel: how many boards are provisioned at once.
         repeat: how often each test runs.
         files: the folder of the project's own files for the board; it need not be there.
         bench: the file that describes the boards on the desk; it need not be there.
         host: this machine's address as boards reach it; "" where it is to be found out.
+        flash: put firmware on the boards of the desk before their first test.
+        firmware: the image for that; None is each board's own.
+        coverage: note the lines that simulated boards run, for coverage.py.
+        root: the folder whose sources are measured.
     """
 
     board: str
@@ -46,6 +55,10 @@ class Settings:
     files: Path
     bench: Path
     host: str
+    flash: bool
+    firmware: Path | None
+    coverage: bool
+    root: Path
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -54,10 +67,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--handfast-board",
         dest=BOARD,
-        default=DEFAULT_BOARD,
         metavar="WHICH",
-        help="sim (default), auto (hardware where there is some), emulated, hardware, a board's "
-        "name, or a serial port's path or URL",
+        help="sim (default), auto (hardware where there is some), emulated, hardware, labgrid "
+        "(default with --lg-env), a board's name, or a serial port's path or URL",
     )
     group.addoption(
         "--handfast-parallel",
@@ -71,7 +83,14 @@ def add_options(parser: pytest.Parser) -> None:
         "--handfast-flash",
         dest=_FLASH,
         action="store_true",
-        help="flash each board's firmware before its first test (not built yet)",
+        help="flash each board on the desk before its first test, as its board.toml says",
+    )
+    group.addoption(
+        "--handfast-firmware",
+        dest=_FIRMWARE,
+        type=Path,
+        metavar="FILE",
+        help="the image that --handfast-flash writes, instead of each board's own",
     )
     group.addoption(
         "--handfast-repeat",
@@ -102,6 +121,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="ADDRESS",
         help="this machine's address as boards reach it",
     )
+    group.addoption(
+        "--handfast-coverage",
+        dest=COVERAGE,
+        action="store_true",
+        help="note the lines of Python that simulated boards run, in coverage.py's data",
+    )
     parser.addini(
         _FILES, f"folder of your own files for the board ({_DEFAULT_FILES})", default=_DEFAULT_FILES
     )
@@ -113,17 +138,22 @@ def read_settings(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: something was asked for that is not there.
     """
-    if config.getoption(_FLASH):
-        raise pytest.UsageError(
-            "--handfast-flash is not built yet: flash the board by hand, and leave the option out"
-        )
+    firmware: Path | None = config.getoption(_FIRMWARE)
+    if firmware is not None and not config.getoption(_FLASH):
+        raise pytest.UsageError("--handfast-firmware is the image for --handfast-flash: give both")
+    if firmware is not None and not firmware.is_file():
+        raise pytest.UsageError(f"--handfast-firmware: there is no file {firmware}")
     return Settings(
-        board=config.getoption(BOARD),
+        board=config.getoption(BOARD) or (LABGRID if is_asked_for(config) else DEFAULT_BOARD),
         parallel=config.getoption(PARALLEL),
         repeat=config.getoption(REPEAT),
         files=config.rootpath / str(config.getini(_FILES)),
         bench=config.getoption(BENCH) or config.rootpath / _DEFAULT_BENCH,
         host=config.getoption(HOST),
+        flash=config.getoption(_FLASH),
+        firmware=None if firmware is None else firmware.absolute(),
+        coverage=config.getoption(COVERAGE),
+        root=config.rootpath,
     )
 
 

@@ -33,6 +33,7 @@ _WANTED_OF_A_KIND = 21  # three waves of seven
 _MOST_IN_A_WAVE = 7
 _FEWEST_IN_A_WAVE = 2
 _WITHIN_S = 120.0
+_ATTACKERS_BOARD = "sim-pico-w"
 _PROCESSES = 3
 # Intruders have addresses of their own: that is how the log's lines about them are told from
 # those about boards, and they do not use up the boards' connections (the cap is by address).
@@ -128,7 +129,9 @@ class _Waves:
         return process
 
     def _switched_on_board(self, stack: ExitStack) -> Attacker:
-        board = self._scene.board("intruders-board")
+        # The gateway's log tells attempts apart by address and port: a board in a network of its
+        # own could not choose them.
+        board = self._scene.board("intruders-board", profile=_ATTACKERS_BOARD)
         stack.callback(board.close)
         board.board.power_on()
         source = f"{_NETWORK}{_PROCESSES + 1}"

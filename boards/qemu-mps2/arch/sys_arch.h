@@ -1,0 +1,1 @@
+// lwIP without an operating system needs nothing here.

@@ -1,0 +1,279 @@
+"""Custom firmware: what a build needs, what it says is missing, and what cmake is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handfast.boards.archives import unpack
+from handfast.boards.builder import MBEDTLS_VERSION
+from handfast.boards.custom_firmware import (
+    ESP_IDF_VERSION,
+    PICO_SDK_VERSION,
+    build_custom_firmware,
+    missing_for,
+)
+from handfast.boards.definition import load_board
+from handfast.boards.firmware_options import OPTIONS
+from handfast.boards.flash.uf2 import read_uf2
+from handfast.boards.sources import fetch, find_source
+from handfast.errors import EnvironmentProblem, UsageError
+from handfast.resources import boards_dir
+
+DEFINED = ["esp32", "esp32-c3", "esp32-c6", "esp32-s3", "pico-w", "pico2-w"]
+# A port that says what it was configured with, in place of one that takes minutes and a radio's
+# driver: our board definition and options are read by the real cmake.
+PORT = """
+cmake_minimum_required(VERSION 3.13)
+get_filename_component(MICROPY_DIR "../.." ABSOLUTE)
+set(MICROPY_PORT_DIR ${CMAKE_CURRENT_LIST_DIR})
+include(${MICROPY_BOARD_DIR}/mpconfigboard.cmake)
+include(${MICROPY_BOARD_DIR}/mpconfigvariant.cmake OPTIONAL)
+project(firmware NONE)
+foreach(name MICROPY_BOARD MICROPY_DEF_BOARD MICROPY_SOURCE_BOARD MICROPY_FROZEN_MANIFEST
+        MICROPY_BOARD_PINS MBEDTLS_CONFIG_FILE PICO_BOARD PICO_PLATFORM)
+    string(APPEND said "${name}=${${name}}\\n")
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/firmware.bin "${said}")
+add_custom_target(nothing ALL)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build of ours reads of MicroPython, and PORT; submodules are there in name."""
+    root = tmp_path_factory.mktemp("micropython")
+    parts = ("py/", "extmod/", "shared/", "lib/libm/", "tools/", "mpy-cross/", "drivers/")
+    ports = ("ports/rp2/boards/", "ports/esp32/boards/")
+    unpack(fetch(find_source("micropython", "1.26.1")), root, parts=parts + ports)
+    mbedtls = fetch(find_source("mbedtls", MBEDTLS_VERSION))
+    unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/",))
+    for file in (
+        "pico-sdk/pico_sdk_init.cmake",
+        "micropython-lib/README.md",
+        "berkeley-db-1.xx/db/README",
+        *(f"{name}/src/README" for name in ("tinyusb", "lwip", "cyw43-driver", "btstack")),
+    ):
+        (root / "lib" / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / "lib" / file).touch()
+    major, minor, revision = PICO_SDK_VERSION.split(".")
+    (root / "lib" / "pico-sdk" / "pico_sdk_version.cmake").write_text(
+        f"set(PICO_SDK_VERSION_MAJOR {major})\nset(PICO_SDK_VERSION_MINOR {minor})\n"
+        f"set(PICO_SDK_VERSION_REVISION {revision})\n"
+    )
+    (root / "ports" / "rp2" / "CMakeLists.txt").write_text(PORT)
+    return root
+
+
+def idf(folder: Path, version: str = ESP_IDF_VERSION) -> Path:
+    file = folder / "idf" / "tools" / "cmake" / "version.cmake"
+    file.parent.mkdir(parents=True)
+    names = zip(("MAJOR", "MINOR", "PATCH"), version.split("."), strict=True)
+    file.write_text("".join(f"set(IDF_VERSION_{name} {number})\n" for name, number in names))
+    return folder / "idf"
+
+
+def configured(board: str, options: tuple[str, ...], checkout: Path, out: Path) -> dict[str, str]:
+    """Build; return what PORT says it was configured with, from the image."""
+    built = build_custom_firmware(board, options, micropython=checkout, out=out)
+    assert built.file == out / f"{'-'.join((board, *sorted(options)))}.uf2"
+    content = built.file.read_bytes()
+    image = read_uf2(content, source=str(built.file))
+    text = b"".join(data for _, data in image.pieces()).rstrip(b"\0").decode()
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+# ---- What cmake is told ----
+
+
+@pytest.mark.parametrize(
+    ("board", "stock", "platform"),
+    [("pico-w", "RPI_PICO_W", ""), ("pico2-w", "RPI_PICO2_W", "rp2350")],
+)
+def test_definition_is_micropythons_own_where_no_option_changes_it(
+    checkout: Path, tmp_path: Path, board: str, stock: str, platform: str
+) -> None:
+    said = configured(board, (), checkout, tmp_path)
+    assert said["MICROPY_BOARD"] == stock
+    assert said["PICO_BOARD"] == stock.removeprefix("RPI_").lower()
+    assert said["PICO_PLATFORM"] == platform
+    for name, file in (
+        ("MICROPY_FROZEN_MANIFEST", "manifest.py"),
+        ("MICROPY_BOARD_PINS", "pins.csv"),
+    ):
+        assert said[name].endswith(f"/ports/rp2/boards/{stock}/{file}")
+
+
+def test_every_option_tells_cmake_what_it_changes(checkout: Path, tmp_path: Path) -> None:
+    said = configured("pico-w", tuple(OPTIONS), checkout, tmp_path)
+    macros = set(said["MICROPY_DEF_BOARD"].split(";"))
+    assert {"MICROPY_PY_SSL_SESSION=1", "MICROPY_PY_SSL_ECDSA_SIGN_ALT=1"} <= macros
+    assert {f"HANDFAST_{name.replace('-', '_')}=1" for name in OPTIONS} <= macros
+    sources = said["MICROPY_SOURCE_BOARD"].split(";")
+    assert sum("/lib/mbedtls/library/" in source for source in sources) == 20
+    assert any(source.endswith("/extmod/mbedtls/mbedtls_alt.c") for source in sources)
+    assert said["MBEDTLS_CONFIG_FILE"].endswith("/rp2_mbedtls_config.h")
+    assert said["MICROPY_FROZEN_MANIFEST"].endswith("/handfast_manifest.py")
+
+
+def test_the_users_checkout_is_left_as_it_is(checkout: Path, tmp_path: Path) -> None:
+    file = checkout / "extmod" / "modtls_mbedtls.c"
+    before = file.read_bytes()
+    files = {path for path in checkout.rglob("*") if path.is_file()}
+    configured("pico-w", ("session-resumption", "tls13"), checkout, tmp_path)
+    assert file.read_bytes() == before
+    assert {path for path in checkout.rglob("*") if path.is_file()} == files
+
+
+def test_failed_build_shows_what_the_tool_said(checkout: Path, tmp_path: Path) -> None:
+    port = checkout / "ports" / "rp2" / "CMakeLists.txt"
+    port.write_text('message(FATAL_ERROR "the radio is on fire")\n')
+    try:
+        with pytest.raises(EnvironmentProblem, match="the radio is on fire"):
+            build_custom_firmware("pico-w", (), micropython=checkout, out=tmp_path)
+    finally:
+        port.write_text(PORT)
+
+
+def test_idf_is_given_the_boards_definition_and_the_options(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no ESP-IDF here: a program of its name says what it was called with, and fails."""
+    tool = tmp_path / "bin" / "idf.py"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\nexit 7\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("IDF_PATH", str(idf(tmp_path)))
+    with pytest.raises(EnvironmentProblem, match="firmware for esp32-c3 failed") as failed:
+        build_custom_firmware(
+            "esp32-c3", ("tls13", "secure-element"), micropython=checkout, out=tmp_path
+        )
+    said = str(failed.value).splitlines()
+    assert any(line.endswith("/ports/esp32") for line in said)
+    assert "-DMICROPY_BOARD=ESP32_GENERIC_C3" in said
+    assert "-DHANDFAST_OPTIONS=secure-element;tls13" in said
+    assert said[-1] == "build"
+
+
+# ---- What is missing ----
+
+
+def test_without_a_checkout_it_is_said_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem) as refused:
+        build_custom_firmware("pico-w", (), micropython=None, out=tmp_path)
+    assert "git clone -b v1.26.1" in str(refused.value)
+    assert "make submodules BOARD=RPI_PICO_W" in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_that_is_missing_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    missing = missing_for(load_board("pico-w"), tmp_path)
+    assert {thing.partition(":")[0] for thing in missing} >= {"cmake", "make", "arm-none-eabi-g++"}
+    assert any("is no checkout" in thing for thing in missing)
+
+
+def test_other_versions_than_the_patches_are_for_are_refused(
+    checkout: Path, tmp_path: Path
+) -> None:
+    header = tmp_path / "py" / "mpconfig.h"
+    header.parent.mkdir()
+    text = (checkout / "py" / "mpconfig.h").read_text()
+    header.write_text(text.replace("MICROPY_VERSION_MINOR 26", "MICROPY_VERSION_MINOR 27"))
+    missing = missing_for(load_board("pico-w"), tmp_path)
+    assert any("is 1.27.1, which the patches were not made for" in thing for thing in missing)
+    assert any("lib/cyw43-driver" in thing and "empty submodule" in thing for thing in missing)
+
+
+def test_esp_idf_is_wanted_in_the_stated_version(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IDF_PATH", raising=False)
+    assert any(
+        "IDF_PATH is not set" in thing for thing in missing_for(load_board("esp32"), checkout)
+    )
+    monkeypatch.setenv("IDF_PATH", str(idf(tmp_path, "5.3.0")))
+    missing = missing_for(load_board("esp32"), checkout)
+    assert any(f"ESP-IDF {ESP_IDF_VERSION}" in thing and "is 5.3.0" in thing for thing in missing)
+
+
+def test_what_stock_firmware_has_is_no_option(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fast-mbedtls: stock firmware of esp32 has it"):
+        build_custom_firmware("esp32", ("fast-mbedtls",), micropython=checkout, out=tmp_path)
+
+
+def test_board_without_a_definition_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pico has no MicroPython board definition"):
+        build_custom_firmware("pico", (), micropython=None, out=tmp_path)
+
+
+# ---- Definitions ----
+
+
+def test_the_boards_of_the_issue_have_a_definition_of_a_board_that_micropython_has(
+    checkout: Path,
+) -> None:
+    assert sorted(path.parent.name for path in boards_dir().glob("*/firmware")) == DEFINED
+    for name in DEFINED:
+        board = load_board(name)
+        assert board.firmware is not None
+        stock = f"boards/{board.firmware.build}"
+        folder = board.folder / "firmware"
+        assert f'"{stock}/mpconfigboard.h"' in (folder / "mpconfigboard.h").read_text()
+        assert stock in (folder / "mpconfigboard.cmake").read_text()
+        assert (checkout / "ports" / board.port / stock / "mpconfigboard.cmake").is_file()
+
+
+# ---- The command ----
+
+
+def firmware(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "handfast", "firmware", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def test_the_command_lists_its_options() -> None:
+    said = firmware("options", "--json")
+    assert said.returncode == 0, said.stderr
+    assert list(json.loads(said.stdout)) == list(OPTIONS)
+
+
+def test_the_command_builds_a_simulated_board_and_says_where_it_is(tmp_path: Path) -> None:
+    done = firmware(
+        "build", "sim-pico-w", "--with", "session-resumption", "--out", tmp_path, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    built = json.loads(done.stdout)
+    said = subprocess.run(
+        [built["file"], "-c", "import tls; print(tls.SSLSession)"], capture_output=True, text=True
+    )
+    assert said.stdout.strip() == "<class 'SSLSession'>"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("pico-w", "--with", "tls14"), 2, "no build option tls14"),
+        (("pico-w", "--with", "tls13,secure-element"), 3, "git clone"),
+        (("nobody",), 2, "there is no board"),
+    ],
+)
+def test_the_command_ends_by_the_projects_codes(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = firmware("build", *arguments, "--out", tmp_path)
+    assert done.returncode == code
+    assert told in done.stderr

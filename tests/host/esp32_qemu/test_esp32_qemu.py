@@ -1,0 +1,320 @@
+"""esp32-qemu without its emulator: what is asked of QEMU, and what a model of it does with that."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from handfast.boards.builder import build_simulator
+from handfast.boards.definition import load_board
+from handfast.boards.esp32_qemu import (
+    DOWNLOAD,
+    EMULATOR_VARIABLE,
+    FIRMWARE_VARIABLE,
+    FLASH_BOOT,
+    NETWORK_VARIABLE,
+    Esp32QemuBoard,
+    emulator_arguments,
+    find_network,
+    fuses,
+    why_missing,
+)
+from handfast.boards.flash.flash_image import whole_flash
+from handfast.boards.serial_link import SerialLink
+from handfast.boards.virtual import virtual_board
+from handfast.errors import BoardProblem, EnvironmentProblem, Refused, UsageError
+
+MODEL = Path(__file__).with_name("qemu_xtensa_model.py")
+MAC = bytes.fromhex("0211223344ff")
+FLASH_BYTES = 4 << 20
+
+
+def esp_image(chip_id: int = 0, size: int = 20_001) -> bytes:
+    header = struct.pack("<BBBBI4sHB", 0xE9, 1, 2, 0x20, 0x40080000, bytes(4), chip_id, 0)
+    return header + bytes(range(256)) * (size // 256) + b"\x01\x02\x03"
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    file = tmp_path / "ESP32_GENERIC.bin"
+    file.write_bytes(esp_image())
+    return file
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A model of QEMU as a program, of a build that is told apart by what it knows."""
+
+    def installed(build: str) -> Path:
+        program = tmp_path / "qemu-system-xtensa"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{MODEL}" "$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("QEMU_XTENSA_MODEL_BUILD", build)
+        monkeypatch.setenv("QEMU_XTENSA_MODEL_CHIP", str(build_simulator("sim-esp32")))
+        monkeypatch.setenv(EMULATOR_VARIABLE, str(program))
+        return program
+
+    monkeypatch.delenv(NETWORK_VARIABLE, raising=False)
+    monkeypatch.delenv(FIRMWARE_VARIABLE, raising=False)
+    return installed
+
+
+@pytest.fixture
+def board(
+    emulator: Callable[[str], Path], firmware: Path, tmp_path: Path
+) -> Iterator[Esp32QemuBoard]:
+    emulator("wifi")
+    with Esp32QemuBoard(directory=tmp_path / "board, 1", firmware=firmware) as board:
+        yield board
+
+
+# ---- What QEMU is asked for ----
+
+
+def arguments(**changes: object) -> list[str]:
+    given: dict[str, object] = {
+        "flash": Path("/b/flash.img"),
+        "efuse": Path("/b/efuse.img"),
+        "strap": FLASH_BOOT,
+        "line": 7,
+        "network": "none",
+    }
+    return emulator_arguments(**(given | changes))  # type: ignore[arg-type]
+
+
+def pairs(listed: list[str]) -> set[tuple[str, str]]:
+    return set(pairwise(listed))
+
+
+def test_the_command_line_is_that_of_espressif_s_guide() -> None:
+    given = pairs(arguments())
+    assert {
+        ("-machine", "esp32"),
+        ("-display", "none"),
+        ("-drive", "file=/b/flash.img,if=mtd,format=raw"),
+        ("-drive", "file=/b/efuse.img,if=none,format=raw,id=efuse"),
+        ("-global", "driver=nvram.esp32.efuse,property=drive,value=efuse"),
+        ("-global", "driver=timer.esp32.timg,property=wdt_disable,value=true"),
+        ("-add-fd", "fd=7,set=1"),
+        ("-chardev", "serial,id=line,path=/dev/fdset/1"),
+        ("-serial", "chardev:line"),
+        ("-nic", "none"),
+        ("-qmp", "stdio"),
+    } <= given
+
+
+@pytest.mark.parametrize(("strap", "value"), [(FLASH_BOOT, "0x12"), (DOWNLOAD, "0x0f")])
+def test_the_strapping_pins_decide_what_it_starts(strap: int, value: str) -> None:
+    straps = [one for one in arguments(strap=strap) if "strap_mode" in one]
+    assert straps == [f"driver=esp32.gpio,property=strap_mode,value={value}"]
+
+
+@pytest.mark.parametrize(
+    ("network", "nic"),
+    [
+        ("wifi", "user,model=esp32_wifi"),
+        ("openeth", "user,model=open_eth"),
+        ("ppp", "none"),
+        ("none", "none"),
+    ],
+)
+def test_each_network_is_a_nic_or_none(network: str, nic: str) -> None:
+    given = arguments(network=network)
+    assert given[given.index("-nic") + 1] == nic
+
+
+def test_ppp_has_the_second_uart() -> None:
+    given = arguments(network="ppp", ppp=9)
+    assert [b for a, b in pairwise(given) if a == "-serial"] == [
+        "chardev:line",
+        "chardev:ppp",
+    ]
+    assert ("-add-fd", "fd=9,set=2") in pairs(given)
+
+
+def test_a_comma_in_a_path_is_quoted_as_qemu_wants_it() -> None:
+    assert ("-drive", "file=/a,,b/f.img,if=mtd,format=raw") in pairs(
+        arguments(flash=Path("/a,b/f.img"))
+    )
+
+
+# ---- Fuses ----
+
+
+def test_the_fuses_hold_a_mac_that_espefuse_takes() -> None:
+    from espefuse.efuse.esp32.fields import EfuseMacField
+
+    content = fuses(MAC)
+    assert len(content) == 124
+    words = struct.unpack("<31I", content)
+    # As esptool's read_mac() has it (targets/esp32.py).
+    assert struct.pack(">II", words[2], words[1])[2:] == MAC
+    checked = EfuseMacField.get_and_check(MAC, words[2] >> 16 & 0xFF)
+    assert checked.endswith("OK)")
+    assert words[3] & 1 << 15  # revision 1 or newer
+    assert words[5] & 1 << 20
+    assert sum(bool(word) for word in words) == 4
+
+
+# ---- The flash image ----
+
+
+def test_the_image_is_the_one_that_esptool_merges(firmware: Path, tmp_path: Path) -> None:
+    merged = tmp_path / "merged.bin"
+    command = [sys.executable, "-m", "esptool", "--chip", "esp32", "merge-bin", "-o", str(merged)]
+    subprocess.run(
+        [*command, "--pad-to-size", "4MB", "0x1000", str(firmware)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    content = whole_flash(load_board("esp32-qemu"), firmware)
+    assert content == merged.read_bytes()
+    assert len(content) == FLASH_BYTES
+    assert content[0x1000 : 0x1000 + len(esp_image())] == esp_image()
+    assert set(content[:0x1000]) == {0xFF}
+
+
+def test_a_whole_flash_chip_is_taken_as_it_is(firmware: Path, tmp_path: Path) -> None:
+    definition = load_board("esp32-qemu")
+    whole = tmp_path / "whole.bin"
+    whole.write_bytes(whole_flash(definition, firmware))
+    assert whole_flash(definition, whole) == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (esp_image(chip_id=5), "built for esp32c3"),
+        (b"UF2\n" + bytes(100), "not an image for an ESP32"),
+        (esp_image(size=FLASH_BYTES - 0x1000 + 256), "larger than the flash"),
+    ],
+)
+def test_what_is_not_for_it_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "other.bin"
+    file.write_bytes(content)
+    with pytest.raises(Refused, match=says):
+        whole_flash(load_board("esp32-qemu"), file)
+
+
+def test_a_board_without_such_a_flash_has_no_image(firmware: Path) -> None:
+    with pytest.raises(UsageError, match="no flash that esptool writes"):
+        whole_flash(load_board("pico-w"), firmware)
+
+
+# ---- What is missing ----
+
+
+def test_each_thing_that_is_missing_is_said(
+    emulator: Callable[[str], Path],
+    firmware: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = emulator("debian")
+    assert "has no machine esp32" in why_missing()
+    emulator("openeth")
+    assert "needs a MicroPython image" in why_missing()
+    monkeypatch.setenv(FIRMWARE_VARIABLE, str(firmware))
+    assert why_missing() == ""
+    monkeypatch.setenv(EMULATOR_VARIABLE, str(program) + "-other")
+    assert "which is not here" in why_missing()
+    with pytest.raises(EnvironmentProblem, match=EMULATOR_VARIABLE):
+        Esp32QemuBoard(directory=tmp_path / "b")
+
+
+def test_the_network_is_the_best_that_the_build_offers(
+    emulator: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_network(str(emulator("wifi"))) == "wifi"
+    assert find_network(str(emulator("openeth"))) == "openeth"
+    monkeypatch.setenv(NETWORK_VARIABLE, "ppp")
+    assert find_network(str(emulator("openeth"))) == "ppp"
+    monkeypatch.setenv(NETWORK_VARIABLE, "token-ring")
+    with pytest.raises(UsageError, match="wifi, openeth, ppp or none"):
+        find_network(str(emulator("openeth")))
+
+
+# ---- With a model of the emulator ----
+
+
+def test_it_boots_from_flash_and_answers_on_its_line(board: Esp32QemuBoard) -> None:
+    board.power_on()
+    assert board.network == "wifi"
+    assert board.flash_image.read_bytes() == whole_flash(board.definition, board._firmware)
+    with SerialLink.open(board.serial_url) as link:
+        told = link.exec("import machine, sys\nprint(sys.platform, machine.unique_id().hex())")
+    assert told.split() == ["esp32", board.unique_id.hex()]
+    assert board.unique_id[0] & 0x03 == 0x02  # locally administered, of one card
+
+
+def test_reset_and_power_cycle_keep_the_flash(board: Esp32QemuBoard) -> None:
+    board.power_on()
+    with SerialLink.open(board.serial_url) as link:
+        for again in (board.reset, board.power_cycle):
+            link.exec("kept = 1\nopen('/kept', 'w').close()")
+            again()
+            link.interrupt()
+            told = link.exec("import os\nprint('kept' in os.listdir('/'), 'kept' in dir())")
+            assert told == "True False\n"
+
+
+def test_esptool_flashes_it_in_download_mode(board: Esp32QemuBoard) -> None:
+    board.flash()
+    assert not board.is_running
+    content = board.flash_image.read_bytes()
+    assert len(content) == FLASH_BYTES
+    assert content[0x1000 : 0x1000 + len(esp_image())] == esp_image()
+    assert set(content[:0x1000]) == {0xFF}
+    board.power_on()
+    with SerialLink.open(board.serial_url) as link:
+        assert link.exec("print(1)") == "1\n"
+    with pytest.raises(BoardProblem, match="switch it off to flash it"):
+        board.flash()
+
+
+def test_a_blank_chip_does_not_boot(board: Esp32QemuBoard) -> None:
+    board.flash_image.write_bytes(b"\xff" * FLASH_BYTES)
+    with SerialLink.open(board.serial_url) as link:
+        board.power_on()
+        assert "invalid header" in link.read_console(20)
+
+
+def test_an_emulator_that_does_not_start_says_why(
+    emulator: Callable[[str], Path], firmware: Path, tmp_path: Path
+) -> None:
+    emulator("openeth")
+    with Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, network="wifi") as board:
+        with pytest.raises(BoardProblem, match="Unsupported NIC model: esp32_wifi"):
+            board.power_on()
+        assert not board.is_running
+
+
+def test_what_it_cannot_do_is_refused(board: Esp32QemuBoard) -> None:
+    with pytest.raises(BoardProblem, match="neither cuts power nor sets time"):
+        board.power_on(cut_after=1)
+    with pytest.raises(BoardProblem, match="switched off"):
+        board.reset()
+
+
+def test_it_is_a_virtual_board_as_the_others(
+    emulator: Callable[[str], Path],
+    firmware: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator("wifi")
+    monkeypatch.setenv(FIRMWARE_VARIABLE, str(firmware))
+    with virtual_board("esp32-qemu", directory=tmp_path / "b") as board:
+        assert isinstance(board, Esp32QemuBoard)
+        board.power_on()
+        assert board.pid is not None
+    assert not board.is_running
+    with pytest.raises(UsageError, match="random source"):
+        virtual_board("esp32-qemu", directory=tmp_path / "b", entropy="stuck")

@@ -1,0 +1,89 @@
+"""The commands that only a nightly run gives their time, each run here as short as it can be.
+
+What they find is not judged here: other tests do that, or the night does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks import chains, device
+from benchmarks import harness as bench_harness
+from handfast.errors import CheckFailed
+from tests.fuzz.seeds import CORPUS
+
+ROOT = Path(__file__).resolve().parents[2]
+ATHERIS_MODEL = ROOT / "tests" / "fuzz" / "atheris_model"
+
+
+def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `make fuzz`'s program, by the real atheris where it is installed."""
+    path = [str(ROOT / "host"), os.environ.get("PYTHONPATH", "")]
+    if importlib.util.find_spec("atheris") is None:
+        path.append(str(ATHERIS_MODEL))
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_fuzz_gives_each_parser_its_time() -> None:
+    parsers = sorted(path.name for path in CORPUS.iterdir() if path.is_dir())[:2]
+    done = fuzz(*parsers, "--seconds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 parsers, 1 s each: nothing but MTLSError" in done.stdout
+
+
+def test_bench_device_measures_every_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the counting, which takes valgrind, and with fewer calls and chains."""
+    ran: list[str] = []
+
+    def instructions(command: Sequence[str | Path], **where: object) -> int:
+        subprocess.run(
+            command,
+            env=where["environment"],
+            cwd=where["folder"],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        ran.append(Path(next(word for word in command if str(word).endswith(".py"))).name)
+        return len(ran)
+
+    monkeypatch.setattr(device, "instructions", instructions)
+    monkeypatch.setattr(chains, "instructions", instructions)
+    few = {name: chains.CHAINS[name] for name in chains.CHAINS if "4096" not in name}
+    monkeypatch.setattr(chains, "CHAINS", few)
+    monkeypatch.setattr(device, "_CYCLE_CALLS", 2)
+    monkeypatch.setattr(device, "_LEAST_HEAP_KB", device._MOST_HEAP_KB - 2)
+    monkeypatch.setattr(device, "OUT", tmp_path / "device.json")
+    device.main()
+    written = json.loads((tmp_path / "device.json").read_text())
+    assert set(written) == {*device.BOUNDS, "chains"}
+    assert set(written["chains"]) == set(few)
+    assert {"calls.py", "key_and_csr.py", "handshake.py"} <= set(ran)
+    assert written["mpy_client_bytes"] < written["mpy_total_bytes"]
+
+
+def test_bench_harness_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "harness.json"
+    monkeypatch.setattr(sys, "argv", ["bench-harness", "--rounds", "1", "--out", str(out)])
+    status = bench_harness.main()
+    written = json.loads(out.read_text())
+    fast = all(written[name] >= bound for name, bound in bench_harness.BOUNDS.items())
+    assert status == (0 if fast else CheckFailed.exit_code)
