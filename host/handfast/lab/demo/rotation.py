@@ -27,7 +27,7 @@ from handfast.lab.parallel import in_parallel
 _CONNECT_S = 10
 _SUITES = {"RSA": b"ECDHE-RSA-AES128-GCM-SHA256", "P-256": b"ECDHE-ECDSA-AES128-GCM-SHA256"}
 # A leaf that ends sooner could have ended by the time it is tried.
-_LEAST_LEFT_S = 1.5
+_LEAST_LEFT_S = 0.5
 _POLL_S = 0.1
 _FIRST_WITHIN_S = 60.0  # many boards on two cores enrol one after the other
 
