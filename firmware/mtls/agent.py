@@ -125,8 +125,7 @@ class Agent:
         self._note(failure)
         self.failures += 1
         left_s = self.not_after - now() if self.active else 0
-        wait_ms = backoff_ms(self.failures, left_s, self._random_octet())
-        return max(wait_ms, failure.retry_after_s * 1000)
+        return backoff_ms(self.failures, left_s, self._random_octet(), failure.retry_after_s)
 
     def _random_octet(self):
         try:

@@ -45,7 +45,7 @@ class _Connection(tls.Connection):
         )
 
     async def send(self, data):
-        while True:
+        while tls.left_ms(self._wire.deadline):
             try:
                 n = self._stream.write(data) or 0
             except OSError as error:
@@ -55,9 +55,11 @@ class _Connection(tls.Connection):
             if not n:
                 await _ready(self._wire, self._wire.wants)
             data = memoryview(data)[n:]
+        raise OSError(_ETIMEDOUT)
 
     async def receive_into(self, buf):
-        while True:
+        await asyncio.sleep_ms(0)  # other tasks run, even where the peer never makes us wait
+        while tls.left_ms(self._wire.deadline):
             try:
                 n = self._stream.readinto(buf)
             except OSError as error:
@@ -65,6 +67,7 @@ class _Connection(tls.Connection):
             if n is not None:
                 return n
             await _ready(self._wire, self._wire.wants)
+        raise OSError(_ETIMEDOUT)
 
 
 class _Pieces:
@@ -130,12 +133,22 @@ class Session(client.SessionBase):
     async def request(self, method, path, **options):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
         call = self._call(method, path, **options)
-        async with self._lock:
-            self._start(call.timeout_ms)
+        deadline = tls.deadline_in(self.timeout_ms if call.timeout_ms is None else call.timeout_ms)
+        acquired = self._lock.acquire()
+        if self._lock.locked():
+            acquired = asyncio.wait_for_ms(acquired, tls.left_ms(deadline))
+        try:
+            await acquired
+        except asyncio.TimeoutError:
+            raise Unreachable("other requests took all of this one's time", _ETIMEDOUT)
+        try:
+            self._start(tls.left_ms(deadline))
             while True:
                 response = await self._try(call)
                 if response is not None:
                     return self._answered(response)
+        finally:
+            self._lock.release()
 
     async def _try(self, call):
         reused = self._connection is not None
@@ -221,6 +234,7 @@ class Session(client.SessionBase):
         try:
             for piece in pieces:
                 await self._connection.send(piece)
+                await asyncio.sleep_ms(0)
         except OSError as error:
             if error.errno == _ETIMEDOUT or call.body is None:
                 raise

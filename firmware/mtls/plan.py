@@ -43,17 +43,19 @@ def pause_ms(since_ms, busy=False, left_s=0, life_s=0):
     return _LEAST_INTERVAL_MS - since_ms if 0 <= since_ms < _LEAST_INTERVAL_MS else 0
 
 
-def backoff_ms(failures, left_s, jitter):
+def backoff_ms(failures, left_s, jitter, asked_s=0):
     """Return the wait after the n-th failure in a row (n from 1): exponential, half of it jitter.
 
     Floor and ceiling follow what is left of the leaf's life, so that the attempts spread over it:
     a life of seconds is retried within a second, one of a day not every second. `left_s` is 0
-    without a leaf.
+    without a leaf. `asked_s` is the peer's Retry-After: a least wait, but never past half of what
+    is left, or who asks for a day would have the leaf end meanwhile.
     """
     floor = _FLOOR_MS
     ceiling = _CEILING_MS
     if left_s > 0:
         floor = min(30000, max(_FLOOR_MS, left_s * 1000 // 512))
         ceiling = min(900000, max(2 * _FLOOR_MS, left_s * 1000 // 8))
+        asked_s = min(asked_s, left_s // 2)
     wait = min(ceiling, floor << min(max(failures, 1) - 1, 16))
-    return max(_FLOOR_MS, wait // 2 + wait * (jitter & 255) // 510)
+    return max(_FLOOR_MS, wait // 2 + wait * (jitter & 255) // 510, asked_s * 1000)

@@ -105,14 +105,14 @@ class _Wire(io.IOBase):
 
     def readinto(self, buf):
         try:
-            while True:
+            while left_ms(self.deadline):  # looked at each time: some peers never make us wait
                 n = self.raw.readinto(buf)
                 if n is not None or not self.blocking:
                     self.heard = self.heard or bool(n)
                     self.wants = select.POLLIN
                     return n
-                if not self.wait(select.POLLIN):
-                    return -_ETIMEDOUT
+                self.wait(select.POLLIN)
+            return -_ETIMEDOUT
         except OSError as error:
             return -error.errno
 
@@ -120,13 +120,13 @@ class _Wire(io.IOBase):
         if self.holes:
             next(self.holes)
         try:
-            while True:
+            while left_ms(self.deadline):
                 n = self.raw.write(buf)
                 if n is not None or not self.blocking:
                     self.wants = select.POLLOUT
                     return n
-                if not self.wait(select.POLLOUT):
-                    return -_ETIMEDOUT
+                self.wait(select.POLLOUT)
+            return -_ETIMEDOUT
         except OSError as error:
             return -error.errno
 
@@ -146,28 +146,29 @@ class Connection:
 
     def send(self, data):
         """Send all of it, or raise OSError (ETIMEDOUT at the deadline)."""
-        while True:
+        while left_ms(self._wire.deadline):
             try:
                 n = self._stream.write(data) or 0
             except OSError as error:
                 raise from_wire(error)
             if n == len(data):
                 return
-            if not n and not self._wire.wait(select.POLLOUT):
-                raise OSError(_ETIMEDOUT)
+            if not n:
+                self._wire.wait(select.POLLOUT)
             data = memoryview(data)[n:]
+        raise OSError(_ETIMEDOUT)
 
     def receive_into(self, buf):
         """Return how many bytes came, 0 at the peer's end; OSError(ETIMEDOUT) at the deadline."""
-        while True:
+        while left_ms(self._wire.deadline):
             try:
                 n = self._stream.readinto(buf)
             except OSError as error:
                 raise from_wire(error)
             if n is not None:
                 return n
-            if not self._wire.wait(select.POLLIN):
-                raise OSError(_ETIMEDOUT)
+            self._wire.wait(select.POLLIN)
+        raise OSError(_ETIMEDOUT)
 
     def stale(self):
         """Whether an idle connection has something to read: the peer closed it or broke rules."""

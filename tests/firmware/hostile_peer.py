@@ -31,6 +31,12 @@ def drip(connection: socket.socket, data: bytes, every_s: float = 0.05) -> None:
         time.sleep(every_s)
 
 
+def flood(connection: socket.socket, data: bytes) -> None:
+    """Send it again and again, so that the other side never waits for any."""
+    while True:
+        connection.sendall(data)
+
+
 def answer(*pieces: bytes, close: bool = False) -> Peer:
     """Answer each request with these bytes."""
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from device_pki import rsa_key
-from hostile_peer import OK, answer, drip, read_request, serving
-from test_client_on_board import server_context
+from hostile_peer import OK, answer, drip, flood, read_request, serving
+from test_client_on_board import WARNINGS, server_context
 from test_pins_and_ssl import pin
-from test_rest_on_board import Echo, Rest, context, rest, status
+from test_rest_on_board import Echo, Rest, context, endless, rest, status
 
 __all__ = ["context", "rest"]  # fixtures
 
@@ -121,6 +121,60 @@ def test_a_handshake_that_does_not_end_ends_at_its_deadline(rest: Rest) -> None:
         [error] = rest(port, script(body, "{'handshake_timeout_ms': 300}"))
     assert error[0] == "Unreachable"
     assert "handshake" in error[1]
+
+
+def test_a_handshake_of_warnings_without_a_pause_ends_at_its_deadline(rest: Rest) -> None:
+    body = "await s.get('/x')"
+    with serving(lambda connection: flood(connection, WARNINGS)) as (port, _):
+        [error] = rest(port, script(body, "{'handshake_timeout_ms': 300}"))
+    assert error[0] == "Unreachable"
+    assert "handshake" in error[1]
+
+
+def test_a_body_that_never_ends_and_never_pauses_ends_at_the_total_and_lets_others_run(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    body = """
+r = await s.get("/x", stream=True, timeout_ms=800)
+buf = bytearray(512)
+before = ticks
+try:
+    while await r.readinto(buf):
+        pass
+except mtls.MTLSError as error:
+    out.append(str(error))
+out.append(ticks - before)
+"""
+    with serving(endless, context=context) as (port, _):
+        error, ran = rest(port, script(body))
+    assert "in time" in error
+    assert ran > 10
+
+
+def test_a_request_that_waits_for_others_ends_at_its_own_total(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    def slow(connection: socket.socket) -> None:
+        read_request(connection)
+        drip(connection, OK)
+        answer(OK)(connection)
+
+    body = """
+first = asyncio.create_task(s.get("/first"))
+await asyncio.sleep_ms(0)
+try:
+    await s.get("/second", timeout_ms=200)
+except mtls.MTLSError as error:
+    out.append(str(error))
+out.append(first.done())
+out.append((await first).text)
+out.append((await s.get("/third")).text)
+"""
+    with serving(slow, context=context) as (port, connections):
+        error, done, text, third = rest(port, script(body))
+    assert "other requests" in error
+    assert not done, "it waited for the other one"
+    assert (text, third, len(connections)) == ("hi", "hi", 1)
 
 
 def test_no_listener_is_unreachable(rest: Rest) -> None:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_interpreter import run_script
 from device_pki import SERVER_AUTH, Plan, rsa_key
-from hostile_peer import OK, answer, drip, read_request, serving
+from hostile_peer import OK, answer, drip, flood, read_request, serving
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -205,6 +205,18 @@ def test_a_handshake_that_does_not_end_ends_at_the_deadline(call: Call, sent: by
         connection.recv(65536)
 
     with serving(slow) as (port, _):
+        [[took_ms, outcome]] = call(port, "GET", timeout_ms=1000)
+    assert outcome[0] == "Unreachable"
+    assert "handshake" in outcome[1]
+    assert 900 < took_ms < 3000
+
+
+# RFC 5246 7.2: alerts of level 1 end nothing. 90 is user_canceled.
+WARNINGS = b"\x15\x03\x03\x00\x02\x01\x5a" * 1000
+
+
+def test_a_handshake_of_warnings_without_a_pause_ends_at_the_deadline(call: Call) -> None:
+    with serving(lambda connection: flood(connection, WARNINGS)) as (port, _):
         [[took_ms, outcome]] = call(port, "GET", timeout_ms=1000)
     assert outcome[0] == "Unreachable"
     assert "handshake" in outcome[1]

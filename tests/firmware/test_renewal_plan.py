@@ -55,6 +55,23 @@ def test_at_least_six_attempts_fit_into_what_is_left(left_s):
     assert spent < left_s * 1000
 
 
+@given(st.integers(1, 30), st.integers(1, 10**8), octets, st.integers(0, 86400))
+def test_what_the_peer_asks_for_is_waited_but_never_past_half_of_what_is_left(
+    failures, left_s, jitter, asked_s
+):
+    own = backoff_ms(failures, left_s, jitter)
+    assert backoff_ms(failures, left_s, jitter, asked_s) == max(
+        own, min(asked_s, left_s // 2) * 1000
+    )
+
+
+@given(st.integers(1, 30), octets, st.integers(0, 86400))
+def test_without_a_leaf_the_peer_may_ask_for_a_day(failures, jitter, asked_s):
+    assert backoff_ms(failures, 0, jitter, asked_s) == max(
+        backoff_ms(failures, 0, jitter), asked_s * 1000
+    )
+
+
 chances = st.integers(0, 65535)
 
 

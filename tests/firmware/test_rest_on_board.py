@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from device_interpreter import run_script
-from hostile_peer import OK, Peer, answer, drip, read_request, serving
+from hostile_peer import OK, Peer, answer, drip, flood, read_request, serving
 from test_client_on_board import server_ca, server_context
 
 Rest = Callable[..., list[object]]
@@ -76,6 +76,33 @@ def by_target(answers: dict[str, bytes], seen: list[str]) -> Peer:
             connection.sendall(answers[target])
 
     return serve
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"1000\r\n" + bytes(4096) + b"\r\n"
+
+
+def endless(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(ENDLESS)
+    flood(connection, CHUNK)
+
+
+def test_a_body_that_never_ends_and_never_pauses_ends_at_the_total(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+r = session.get("/x", stream=True, timeout_ms=800)
+buf = bytearray(512)
+try:
+    while r.readinto(buf):
+        pass
+except mtls.MTLSError as error:
+    out.append(str(error))
+"""
+    with serving(endless, context=context) as (port, _):
+        [error] = rest(port, lines)
+    assert "in time" in error
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
