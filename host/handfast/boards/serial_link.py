@@ -84,18 +84,26 @@ class SerialLink:
         self._console: Console | None = None
 
     @classmethod
-    def open(cls, url: str, *, baudrate: int = 115200, capture: Path | None = None) -> SerialLink:
+    def open(
+        cls,
+        url: str,
+        *,
+        baudrate: int = 115200,
+        capture: Path | None = None,
+        locate: Callable[[], str] | None = None,
+    ) -> SerialLink:
         """Open the port; the board is first spoken to by the first command.
 
         Args:
             url: a device path, ``/dev/pts/N``, ``socket://`` or ``rfc2217://``.
             baudrate: bits a second.
             capture: a file that every byte the board sends is appended to.
+            locate: says where the port is when it is opened again; the same place by default.
 
         Raises:
             BoardProblem, EnvironmentProblem, UsageError: see :meth:`SerialPort.open`.
         """
-        return cls(SerialPort.open(url, baudrate=baudrate, capture=capture))
+        return cls(SerialPort.open(url, baudrate=baudrate, capture=capture, locate=locate))
 
     @property
     def url(self) -> str:
@@ -107,6 +115,21 @@ class SerialLink:
         if self._console is not None:
             self._console.close()
         self._port.close()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the line has been taken away since it was opened, as far as can be seen."""
+        return self._port.is_gone
+
+    def reopen(self, within_s: float) -> None:
+        """Open the port again that went away with the board, when it is back.
+
+        Raises:
+            BoardProblem, EnvironmentProblem: it cannot be opened ``within_s``.
+        """
+        self._require_port()
+        self._in_raw_repl = False
+        self._port.reopen(within_s)
 
     def __enter__(self) -> SerialLink:
         return self
@@ -330,33 +353,31 @@ class SerialLink:
             # Nothing may be sent before the reset: a Ctrl-C would stop the command.
             self._port.receive(_RESET_S)
         except Unplugged:
-            self._reopen(time.monotonic() + timeout_s)
-
-    def _reopen(self, give_up: float) -> None:
-        while True:
-            try:
-                self._port.reopen()
-                return
-            except BoardProblem:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(_QUIET_S)
+            self.reopen(timeout_s)
 
     # The application's output
 
-    def start_application(self, *, timeout_s: float = 10.0) -> Console:
+    def start_application(self, *, timeout_s: float = 10.0, back_within_s: float = 0.0) -> Console:
         """Soft-reset into ``main.py`` and return a console that has every line since.
 
         The console holds the port until its ``close()``; the link can be used again after that.
+
+        Args:
+            timeout_s: for the restart.
+            back_within_s: as for :meth:`console`.
         """
         self.soft_reset(run_main=True, timeout_s=timeout_s)
-        return self.console()
+        return self.console(back_within_s=back_within_s)
 
-    def console(self) -> Console:
-        """Return a console that reads what the board prints from now on, without touching it."""
+    def console(self, *, back_within_s: float = 0.0) -> Console:
+        """Return a console that reads what the board prints from now on, without touching it.
+
+        Args:
+            back_within_s: how long a port may be away that goes with a board that resets.
+        """
         self._require_port()
         self._in_raw_repl = False
-        self._console = Console(self._port)
+        self._console = Console(self._port, back_within_s=back_within_s)
         return self._console
 
     def read_console(self, timeout_s: float = 0.0) -> str:

@@ -11,13 +11,14 @@ import errno
 import os
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import serial
 
-from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
+from handfast.errors import BoardProblem, EnvironmentProblem, HandfastError, UsageError
 
 _SILENT_ON_CONTROL = "ign_set_control"  # pyserial's name for a server that answers no SET_CONTROL
 _POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
@@ -26,6 +27,8 @@ _RECHECK_S = 0.1  # how soon a wait notices that another thread moved its deadli
 _READ_BYTES = 65536
 _HELD = (errno.EBUSY, errno.EAGAIN)
 _HELD_S = 1.0
+_REOPEN_EVERY_S = 0.05
+_HANG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 
 
 class NoAnswer(BoardProblem):
@@ -47,42 +50,87 @@ class SerialPort:
     transport is handed this object in place of a ``serial.Serial``.
     """
 
-    def __init__(self, url: str, line: Any, *, capture: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        line: Any,
+        *,
+        capture: Path | None = None,
+        locate: Callable[[], str] | None = None,
+    ) -> None:
         self.url = url
         self.deadline = float("inf")
         self._line = line
+        self._locate = locate
+        self._is_gone = False
         self._buffer = bytearray()
         self._file_descriptor = _file_descriptor(line)
         self._capture = _open_capture(capture) if capture else None
 
     @classmethod
-    def open(cls, url: str, *, baudrate: int = 115200, capture: Path | None = None) -> SerialPort:
+    def open(
+        cls,
+        url: str,
+        *,
+        baudrate: int = 115200,
+        capture: Path | None = None,
+        locate: Callable[[], str] | None = None,
+    ) -> SerialPort:
         """Open a device path, ``/dev/pts/N``, ``socket://host:port`` or ``rfc2217://host:port``.
 
         Args:
             url: what pyserial's ``serial_for_url`` takes.
             baudrate: bits a second; without a meaning on USB, PTY and sockets.
             capture: a file that every byte received is appended to (0600).
+            locate: says where the port is when it is opened again; the same place by default.
 
         Raises:
             BoardProblem: no such port, or nothing listens there.
             EnvironmentProblem: no permission, or another program holds the port.
             UsageError: not a URL that pyserial knows.
         """
-        return cls(url, open_line(url, baudrate), capture=capture)
+        return cls(url, open_line(url, baudrate), capture=capture, locate=locate)
 
-    def reopen(self) -> None:
+    @property
+    def is_gone(self) -> bool:
+        """Whether the line has been taken away since it was opened, as far as can be seen."""
+        if self._file_descriptor is not None:
+            return _ready(self._file_descriptor, _HANG_UP, 0)
+        return self._is_gone
+
+    def reopen(self, within_s: float, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Open the same port again, after the board took it away by resetting.
+
+        A port that has just come back may not be ours yet: whoever sets its permissions, or looks
+        what is on it, comes first. So everything is tried again until the time is over.
+
+        Args:
+            within_s: how long it may take to come back.
+            unless: ends the waiting early, without the port.
 
         Raises:
             BoardProblem, EnvironmentProblem: as for :meth:`open`.
         """
+        give_up = time.monotonic() + within_s
         baudrate = self._line.baudrate
+        self._file_descriptor = None  # its number may soon be another file's
+        self._is_gone = True
+        # A device that is held keeps its number, and comes back with another.
         with contextlib.suppress(OSError):
             self._line.close()
-        self._line = open_line(self.url, baudrate)
-        self._file_descriptor = _file_descriptor(self._line)
         self._buffer.clear()
+        while not unless():
+            try:
+                url = self.url if self._locate is None else self._locate()
+                line = open_line(url, baudrate)
+            except HandfastError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(_REOPEN_EVERY_S)
+                continue
+            self.url, self._line, self._is_gone = url, line, False
+            self._file_descriptor = _file_descriptor(line)
+            return
 
     def close(self) -> None:
         """Close the line; a second call does nothing."""
@@ -224,6 +272,7 @@ class SerialPort:
                 left = left[os.write(handle, left) :]
 
     def _gone(self) -> Unplugged:
+        self._is_gone = True
         return Unplugged(
             f"the board at {self.url} is gone (unplugged, or its other end was closed): "
             "plug it in and run the command again, it goes on where it stopped"

@@ -26,6 +26,7 @@ _POLL_S = 0.05
 # Flash operations in which "any" falls: writing a small file takes five to ten of them.
 _ANY = 24
 _REPORT_EVERY_S = 1
+_BACK_S = 20.0  # how long a port may be away that goes with a board that restarts
 
 Answer = TypeVar("Answer")
 At = int | Literal["any"]
@@ -112,7 +113,7 @@ class Board:
         """Run its application (``main.py``) from a fresh start."""
         link = self._open()
         self._stop_listening()
-        self.transcript.follow(link.start_application())
+        self.transcript.follow(link.start_application(back_within_s=_BACK_S))
         self._state = "application"
 
     # On the device
@@ -183,12 +184,13 @@ class Board:
     def _restart(self, restart: Callable[[], None]) -> None:
         """Start it again, and listen from the first line on, or as soon as the line is back."""
         if self.bench.keeps_line:
-            self._listen()
-            restart()
+            with suppress(BoardProblem):  # it may have no line because it needs a restart
+                self._listen(0)
         else:
             self._let_go()
-            restart()
-            self._listen()
+        restart()
+        if self.transcript.console is None:
+            self._listen(_BACK_S)
         self._state = "application"
 
     @contextmanager
@@ -241,10 +243,15 @@ class Board:
     # The serial line
 
     def answers(self, timeout_s: float) -> bool:
-        """Say whether it gives a prompt."""
+        """Say whether it gives a prompt; a line that is away may come back as late, too."""
+        from handfast.boards.serial_port import Unplugged
+
         try:
             self._stop_listening()
-            self._open().interrupt(timeout_s=timeout_s)
+            try:
+                self._open(timeout_s).interrupt(timeout_s=timeout_s)
+            except Unplugged:  # only now it goes away, to come back
+                self._open(timeout_s).interrupt(timeout_s=timeout_s)
         except BoardProblem:
             self._state = "unknown"
             return False
@@ -260,7 +267,7 @@ class Board:
     def overhear(self, seconds: float) -> None:
         """Keep what a board that gives no prompt prints by itself: a panic, boot after boot."""
         with suppress(BoardProblem):
-            self._listen()
+            self._listen(0)
             time.sleep(seconds)
         self._stop_listening()
 
@@ -282,11 +289,16 @@ class Board:
         self._let_go()
         self.bench.close()
 
-    def _open(self) -> SerialLink:
+    def _open(self, back_within_s: float = _BACK_S) -> SerialLink:
+        """Open its line; one that has gone away since it was opened, when it is back."""
         from handfast.boards.serial_link import SerialLink
 
         if self._link is None:
-            self._link = SerialLink.open(self.serial_url)
+            self._link = SerialLink.open(self.serial_url, locate=lambda: self.serial_url)
+        elif self._link.is_gone:
+            self._stop_listening()
+            self._state = "unknown"
+            self._link.reopen(back_within_s)
         return self._link
 
     def _repl(self) -> SerialLink:
@@ -298,9 +310,10 @@ class Board:
             self._state = "repl"
         return link
 
-    def _listen(self) -> None:
+    def _listen(self, back_within_s: float) -> None:
         self._stop_listening()
-        self.transcript.follow(self._open().console())
+        link = self._open(back_within_s)
+        self.transcript.follow(link.console(back_within_s=_BACK_S))
 
     def _stop_listening(self) -> None:
         console = self.transcript.console
