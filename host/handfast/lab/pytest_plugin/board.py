@@ -58,6 +58,7 @@ class Board:
         self.notes: list[str] = []
         self.answers_ms: list[list[float]] = []  # [unix seconds, ms that exec or call took]
         self.heap_free: list[list[float]] = []  # [unix seconds, octets] when a test has ended
+        self.silence = ""  # why it did not answer last
         self._files = files
         self._link: SerialLink | None = None
         self._state: State = "unknown"
@@ -252,8 +253,9 @@ class Board:
                 self._open(timeout_s).interrupt(timeout_s=timeout_s)
             except Unplugged:  # only now it goes away, to come back
                 self._open(timeout_s).interrupt(timeout_s=timeout_s)
-        except BoardProblem:
+        except BoardProblem as problem:
             self._state = "unknown"
+            self.silence = str(problem)
             return False
         self._state = "repl"
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,7 +110,15 @@ class VirtualBench:
 
 
 class WiredBench:
-    """A board on a serial line; what moves its power and reset lines are the user's commands."""
+    """A board on a serial line; what moves its power and reset lines are the user's commands.
+
+    Args:
+        serial_url: the path or URL of its line, or its stable name.
+        locate: says where a board with a stable name is now.
+        reset: the command that presses its reset button; without one it cannot be.
+        power_off: the command that takes its power away.
+        power_on: the command that gives it back.
+    """
 
     keeps_line = True
     pace = 1
@@ -119,13 +127,20 @@ class WiredBench:
         self,
         serial_url: str,
         *,
+        locate: Callable[[], str] | None = None,
         reset: Sequence[str] = (),
         power_off: Sequence[str] = (),
         power_on: Sequence[str] = (),
     ) -> None:
-        self.serial_url = serial_url
+        self._name = serial_url
+        self._locate = locate
         self.power_was_cut = False
         self._reset, self._off, self._on = reset, power_off, power_on
+
+    @property
+    def serial_url(self) -> str:
+        """The path or URL of its serial line, wherever that is now."""
+        return self._name if self._locate is None else self._locate()
 
     def reset(self) -> None:
         """Press the reset button."""
@@ -134,7 +149,7 @@ class WiredBench:
     def power_cycle(self, *, rtc: int | None = None) -> None:
         """Take the power away and give it back."""
         if rtc is not None:
-            raise _cannot(self.serial_url, "clock")
+            raise _cannot(self._name, "clock")
         self.power_off()
         self._run(self._on, "power_on")
 
@@ -157,7 +172,7 @@ class WiredBench:
         from handfast.errors import BoardProblem
 
         if not command:
-            raise _cannot(self.serial_url, what)
+            raise _cannot(self._name, what)
         try:
             subprocess.run(
                 command, check=True, timeout=_COMMAND_S, stdin=subprocess.DEVNULL, text=True,
