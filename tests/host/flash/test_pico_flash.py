@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -171,3 +173,107 @@ def test_picotool_that_is_not_there_is_said_so(plug, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EnvironmentProblem, match="picotool"):
         flash(uf2_file(CONTENT, FAMILY_2040), plug(), way="picotool")
+
+
+# Stands in for picotool, which no package registry here has: it takes the same command lines, and
+# ends as it does without a device (picotool, errors.h: ERROR_NO_DEVICE is -7). In $STATE is how
+# many questions later a board is in BOOTSEL mode, "never", or 0.
+PICOTOOL = """#!/bin/sh
+left=$(cat "$STATE")
+case "$left" in
+0) ;;
+never) echo "ERROR: No accessible RP-series devices in BOOTSEL mode were found." >&2; exit 249 ;;
+*) echo $((left - 1)) > "$STATE"
+   echo "ERROR: No accessible RP-series devices in BOOTSEL mode were found." >&2; exit 249 ;;
+esac
+case "$1 $2 $3 $5 $6" in
+"info    ") echo "Program Information" ;;
+"load -v -x -t uf2") cp "$4" "$LOADED" ;;
+*) echo "ERROR: unexpected: $*" >&2; exit 2 ;;
+esac
+"""
+IMAGE = uf2_file(CONTENT, FAMILY_2040)
+
+
+class Picotool:
+    """The stand-in on the PATH, and a running Pico: told, it restarts into BOOTSEL mode."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loaded = folder / "loaded.uf2"
+        self._state = folder / "state"
+        tool = folder / "bin/picotool"
+        tool.parent.mkdir()
+        tool.write_text(PICOTOOL)
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+        monkeypatch.setenv("STATE", str(self._state))
+        monkeypatch.setenv("LOADED", str(self.loaded))
+        self.sees_after("never")
+        self.told: list[str] = []
+        self.then: Callable[[], object] = lambda: None
+        monkeypatch.setattr(pico, "enter_bootloader", self._tell)
+
+    def sees_after(self, questions: int | str) -> None:
+        self._state.write_text(f"{questions}\n")
+
+    def _tell(self, url: str) -> None:
+        self.told.append(url)
+        self.then()
+
+
+@pytest.fixture
+def picotool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Picotool:
+    return Picotool(tmp_path, monkeypatch)
+
+
+def flash_running(folder: Path, **job):
+    settings = {"url": "/dev/none", "roots": [folder / "media"], "drive_within_s": 60.0}
+    job = PicoJob("rp2040", FAMILIES["rp2040"], "RPI-RP2", **(settings | job))
+    return flash_pico(read_uf2(IMAGE, source="image"), job, source="image")
+
+
+@pytest.mark.parametrize("way", ["auto", "picotool"])
+def test_picotool_waits_for_a_board_that_runs_to_be_in_bootsel_mode(tmp_path, picotool, way):
+    picotool.then = lambda: picotool.sees_after(3)
+    done = flash_running(tmp_path, way=way)
+    assert (done.way, picotool.told) == ("picotool", ["/dev/none"])
+    assert picotool.loaded.read_bytes() == IMAGE
+
+
+def test_a_drive_that_appears_is_taken_where_picotool_sees_no_board(tmp_path, picotool):
+    models = []
+    plug = threading.Timer(0.3, lambda: models.append(BootselModel(RP2040, tmp_path / "media")))
+    picotool.then = plug.start
+    done = flash_running(tmp_path)
+    plug.join()
+    assert done.way == "drive"
+    assert models[0].flash[: len(CONTENT)] == CONTENT
+    models[0].close()
+
+
+@pytest.mark.parametrize("way", ["auto", "picotool"])
+def test_a_board_that_does_not_come_to_bootsel_mode_is_said_so(tmp_path, picotool, way):
+    with pytest.raises(NoAnswer, match=r"no board in BOOTSEL mode .* within 0\.3 s"):
+        flash_running(tmp_path, way=way, drive_within_s=0.3)
+    assert not picotool.loaded.exists()
+
+
+def test_picotool_does_not_take_another_board_for_the_one_that_was_told(tmp_path, picotool):
+    picotool.sees_after(0)
+    with pytest.raises(Refused, match="another board is in BOOTSEL mode"):
+        flash_running(tmp_path, way="picotool")
+    assert picotool.told == []
+    models = []
+    picotool.then = lambda: models.append(BootselModel(RP2040, tmp_path / "media"))
+    assert flash_running(tmp_path).way == "drive"
+    assert not picotool.loaded.exists()
+    models[0].close()
+
+
+def test_picotool_that_is_not_there_is_said_before_the_board_is_told(
+    tmp_path, picotool, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EnvironmentProblem, match="picotool"):
+        flash_running(tmp_path, way="picotool")
+    assert picotool.told == []
