@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from labgrid.strategy import StrategyError
 from labgrid_support import Labgrid
 from provision_support import running_board, running_gateway
 
+from handfast.boards.simulator import SimulatedBoard
 from handfast.boards.sources import fetch, find_source
 from handfast.errors import BoardProblem, Refused, UsageError
 from handfast.lab.labgrid.sim_bench import RemoteBench, SimBenchServer
@@ -30,6 +32,7 @@ from esp_rom_model import ESP32, EspModel, NorFlash
 from flash_support import FLASH_BYTES, esp_content
 from lines_model import Rfc2217Line
 
+OLDEST, NEWEST = "1.25.0", "1.26.1"
 LOCAL = "{SimulatedBoard: {profile: sim-pico-w, hardware: one}}"
 
 
@@ -230,6 +233,90 @@ def test_the_strategy_leads_from_off_to_running_and_back(tmp_path: Path) -> None
         strategy.transition("provisioned")  # one before: by way of off
         assert strategy.status.name == "provisioned"
         made.cleanup()
+
+
+class Pico:
+    """A Pico that runs one MicroPython, and another once its BOOTSEL drive has had an image.
+
+    What a simulated board runs does not come from the image: two stand for one, behind one link.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, before: str, after: str) -> None:
+        self.port = folder / "ttyACM0"
+        boards = []
+        for number, version in enumerate((before, after)):
+            directory = folder / f"board-{number}"
+            board = SimulatedBoard("sim-pico-w", directory=directory, micropython=version)
+            stack.enter_context(board).power_on()
+            boards.append(board)
+        self.port.symlink_to(boards[0].serial_url)
+        self._after = boards[1].serial_url
+        self.drive = _PicosDrive(self, folder)
+        stack.callback(self.drive.close)
+
+    def restart(self) -> None:
+        self.port.unlink()
+        self.port.symlink_to(self._after)
+
+
+class _PicosDrive(BootselModel):
+    def __init__(self, pico: Pico, folder: Path) -> None:
+        self._pico = pico
+        super().__init__(RP2040, folder)
+
+    def _restart(self) -> None:
+        self._pico.restart()
+        super()._restart()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted", "loads"),
+    [
+        (OLDEST, NEWEST, NEWEST, True),
+        (NEWEST, NEWEST, NEWEST, False),
+        (NEWEST, NEWEST, "", True),  # then nobody can say whether it is flashed
+        (OLDEST, OLDEST, NEWEST, True),
+    ],
+    ids=["another version", "flashed before", "any version", "the wrong image"],
+)
+def test_the_strategy_flashes_a_board_that_does_not_run_what_it_should(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    after: str,
+    wanted: str,
+    loads: bool,
+) -> None:
+    monkeypatch.setenv("LOGNAME", f"..{tmp_path}")  # whose drives are mounted in /media/<name>
+    image = uf2(tmp_path)
+    with ExitStack() as stack:
+        pico = Pico(tmp_path, stack, before, after)
+        made = environment(
+            tmp_path,
+            f"images: {{firmware: {image}}}\n"
+            f"targets: {{main: {{resources: {{RawSerialPort: {{port: {pico.port}}}}},\n"
+            "  drivers: [PicoBootDriver: {board: pico-w}, MicroPythonDriver: {},\n"
+            f"    HandfastStrategy: {{version: '{wanted}'}}]}}}}\n",
+        )
+        stack.callback(made.cleanup)
+        target = made.get_target()
+        assert target is not None
+        strategy = target.get_driver("HandfastStrategy")
+        if wanted in (after, ""):
+            strategy.transition("flashed")
+            assert strategy.status.name == "flashed"
+        else:
+            with pytest.raises(StrategyError) as raised:
+                strategy.transition("flashed")
+            assert (
+                str(raised.value.__cause__) == f"the board runs MicroPython {after}, not {wanted}"
+            )
+        assert pico.drive.restarted.is_set() == loads
+        flashed = Random(5).randbytes(9000) if loads else b"\xaa" * 9000  # noqa: S311
+        assert pico.drive.flash[:9000] == flashed
+        board = target.get_driver("MicroPythonDriver")
+        version = board.exec("import sys\nprint('.'.join(map(str, sys.implementation[1][:3])))")
+        assert version == f"{after}\n"
 
 
 def test_a_strategy_says_what_is_wrong_and_stays_broken(tmp_path: Path) -> None:
