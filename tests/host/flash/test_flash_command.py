@@ -116,7 +116,7 @@ def test_a_pico_is_flashed_by_its_drive(uf2, tmp_path):
     try:
         done = handfast("flash", "--board", "pico-w", "--firmware", uf2, "--drive", model.folder)
         assert done.returncode == 0, done.stderr
-        assert model.restarted.is_set()
+        assert model.restarted.wait(60)
         assert "RP2040" in done.stdout
     finally:
         model.close()

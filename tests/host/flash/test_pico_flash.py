@@ -61,7 +61,7 @@ def flash(content: bytes, model: BootselModel, **job):
 def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, chip, family, e10):
     model = plug(chip)
     done = flash(uf2_file(CONTENT, family, e10=e10), model)
-    assert model.restarted.is_set()
+    assert model.restarted.wait(60)
     assert model.flash[: len(CONTENT)] == CONTENT
     assert (done.chip, done.way, model.ignored) == (chip.name, "drive", int(e10))
 
@@ -98,7 +98,7 @@ def test_a_board_that_was_told_to_show_its_drive_is_waited_for_beside_anothers(p
     monkeypatch.setattr(pico, "enter_bootloader", lambda _: came.append(plug(RP2040)))
     done = flash(uf2_file(CONTENT, FAMILY_2040), other, chip="rp2040", url="/dev/none",
                  families=FAMILIES["rp2040"], board_id="RPI-RP2")  # fmt: skip
-    assert came[0].restarted.is_set()
+    assert came[0].restarted.wait(60)
     assert not other.restarted.is_set()
     assert done.chip == "rp2040"
 
@@ -141,6 +141,31 @@ def test_a_drive_that_takes_nothing_is_found_out(plug):
     assert set(model.flash) == {0xAA}
 
 
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6])
+def test_a_drive_that_is_unplugged_in_the_middle_is_said_so_and_the_next_run_writes_all(plug, part):
+    model = plug()
+    content = uf2_file(CONTENT, FAMILY_2040)
+    job = PicoJob("rp2040", FAMILIES["rp2040"], "RPI-RP2", way="drive", roots=[model.folder.parent])
+    written = []
+
+    def unplug(step: str, done: float) -> None:
+        if step == "write" and done >= part and not written:
+            written.append(round(done * len(content)))
+            model.settle_at(written[0])
+            model.unplug()
+
+    with pytest.raises(BoardProblem) as raised:
+        flash_pico(read_uf2(content, source="image"), job, source="image", progress=unplug)
+    assert f"the drive {model.folder} went away after " in str(raised.value)
+    assert f"of {len(content)} bytes" in str(raised.value)
+    assert "plug the board in again with BOOTSEL held, and repeat this" in str(raised.value)
+    assert not model.restarted.is_set()
+    model.close()
+    again = plug()
+    flash(content, again)
+    assert again.flash[: len(CONTENT)] == CONTENT
+
+
 def test_no_drive_is_said_so(tmp_path):
     job = PicoJob(
         "rp2040", FAMILIES["rp2040"], "RPI-RP2", way="drive", roots=[tmp_path], drive_within_s=0.1
@@ -157,7 +182,7 @@ def test_two_drives_need_a_choice(plug):
     with pytest.raises(Refused, match="--drive"):
         flash(image, model)
     flash(image, model, drive=model.folder)
-    assert model.restarted.is_set()
+    assert model.restarted.wait(60)
     assert len(list(second.iterdir())) == 2
 
 

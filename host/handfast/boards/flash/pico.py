@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -177,13 +178,19 @@ def _is_drive(folder: Path) -> bool:
 
 
 def _copy(image: Uf2Image, drive: Drive, progress: Progress) -> None:
-    """Copy piece by piece, each on the drive before the next: a cache holds nothing back."""
+    """Copy piece by piece, each on the drive before the next: a cache holds nothing back.
+
+    Raises:
+        BoardProblem: the drive went away before it had all, whether or not writing to it failed.
+    """
     content = image.content
     done = 0
     try:
         with (drive.folder / _NAME).open("wb", buffering=0) as file:
             while done < len(content):
                 progress("write", done / len(content))
+                if not drive.present:
+                    raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
                 done += file.write(content[done : done + _PIECE_BYTES])
                 os.fsync(file.fileno())
     except OSError as error:
