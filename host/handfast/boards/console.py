@@ -169,6 +169,10 @@ class Console:
 
         return self._wait(wanted, timeout_s, after, f"event {name}")
 
+    def overhear(self, printed: bytes) -> None:
+        """Enter what another reader of the port has read since this one was closed, as lines."""
+        self._take(printed if printed.endswith(b"\n") else printed + b"\n")
+
     def write(self, data: bytes) -> None:
         """Send bytes to the board while its output is read (Ctrl-C, a line for ``input``)."""
         self._port.write(data)

@@ -24,6 +24,7 @@ from mpremote.transport_serial import SerialTransport  # type: ignore[import-unt
 from handfast.boards import device_files, device_tree
 from handfast.boards.console import Console
 from handfast.boards.device_error import device_error
+from handfast.boards.overheard import of_the_program
 from handfast.boards.serial_port import NoAnswer, SerialPort, Unplugged
 from handfast.errors import BoardProblem
 
@@ -77,8 +78,9 @@ class _Transport(SerialTransport):  # type: ignore[misc]  # mpremote has no type
 class SerialLink:
     """A board that is talked to through its REPL; a context manager that closes the port."""
 
-    def __init__(self, port: SerialPort) -> None:
+    def __init__(self, port: SerialPort, *, overheard: Callable[[str], None] | None = None) -> None:
         self._port = port
+        self._overheard = overheard
         self._transport = _Transport(port)
         self._in_raw_repl = False
         self._console: Console | None = None
@@ -86,24 +88,29 @@ class SerialLink:
     @classmethod
     def open(
         cls,
-        url: str,
+        url: str | Callable[[], str],
         *,
         baudrate: int = 115200,
         capture: Path | None = None,
-        locate: Callable[[], str] | None = None,
+        overheard: Callable[[str], None] | None = None,
+        within_s: float = 0.0,
     ) -> SerialLink:
         """Open the port; the board is first spoken to by the first command.
 
         Args:
-            url: a device path, ``/dev/pts/N``, ``socket://`` or ``rfc2217://``.
+            url: a device path, ``/dev/pts/N``, ``socket://`` or ``rfc2217://``, or a function that
+                returns one, which is asked again when the port is opened again.
             baudrate: bits a second.
             capture: a file that every byte the board sends is appended to.
-            locate: says where the port is when it is opened again; the same place by default.
+            overheard: given what a program printed while it was stopped for a command; by default
+                the last console has that.
+            within_s: how long it may take until the port can be opened.
 
         Raises:
             BoardProblem, EnvironmentProblem, UsageError: see :meth:`SerialPort.open`.
         """
-        return cls(SerialPort.open(url, baudrate=baudrate, capture=capture, locate=locate))
+        port = SerialPort.open(url, baudrate=baudrate, capture=capture, within_s=within_s)
+        return cls(port, overheard=overheard)
 
     @property
     def url(self) -> str:
@@ -168,16 +175,23 @@ class SerialLink:
         """
         self._require_port()
         self._in_raw_repl = False
+        printed = bytearray()
+        try:
+            self._interrupt(timeout_s, printed)
+        finally:
+            self._pass_on(bytes(printed))
+
+    def _interrupt(self, timeout_s: float, printed: bytearray) -> None:
         give_up = time.monotonic() + timeout_s
         patience_s, quiet_s = _FIRST_TRY_S, _FIRST_QUIET_S
         while (left_s := give_up - time.monotonic()) > 0:
             # Not a byte that would run half a command: Ctrl-C clears the line in every mode.
             self._port.write(_CTRL_C + _CTRL_C)
-            self._drain(quiet_s)
+            printed += self._drain(quiet_s)
             self._port.write(_CTRL_A)
             self._port.expect_within(min(patience_s, left_s))
             try:
-                self._port.read_until(_RAW_BANNER)
+                printed += self._port.read_until(_RAW_BANNER)
                 self._synchronise()
             except NoAnswer:
                 patience_s, quiet_s = min(2 * patience_s, _SLOWEST_TRY_S), _QUIET_S
@@ -190,10 +204,21 @@ class SerialLink:
             "and check that it runs MicroPython"
         )
 
-    def _drain(self, quiet_s: float) -> None:
+    def _drain(self, quiet_s: float) -> bytes:
         until = time.monotonic() + _DRAIN_S
-        while self._port.receive(quiet_s) and time.monotonic() < until:
-            pass
+        drained = bytearray()
+        while (received := self._port.receive(quiet_s)) and time.monotonic() < until:
+            drained += received
+        return bytes(drained + received)
+
+    def _pass_on(self, printed: bytes) -> None:
+        """Give what a program printed to whoever listens; the answer to a command it is not."""
+        if not (whole := of_the_program(printed)):
+            return
+        if self._overheard is not None:
+            self._overheard(_text(whole))
+        elif self._console is not None:
+            self._console.overhear(whole)
 
     def _synchronise(self) -> None:
         # Answers to earlier tries may still be on their way: skip to one that can only be ours.
@@ -332,7 +357,7 @@ class SerialLink:
         self._port.write(_CTRL_D)
         try:
             self._port.read_until(_REBOOT)
-            self._port.read_until(_RAW_BANNER)
+            self._pass_on(self._port.read_until(_RAW_BANNER))
         except NoAnswer:
             self.interrupt(timeout_s=timeout_s)
             return

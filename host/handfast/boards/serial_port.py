@@ -70,26 +70,30 @@ class SerialPort:
     @classmethod
     def open(
         cls,
-        url: str,
+        url: str | Callable[[], str],
         *,
         baudrate: int = 115200,
         capture: Path | None = None,
-        locate: Callable[[], str] | None = None,
+        within_s: float = 0.0,
     ) -> SerialPort:
         """Open a device path, ``/dev/pts/N``, ``socket://host:port`` or ``rfc2217://host:port``.
 
         Args:
-            url: what pyserial's ``serial_for_url`` takes.
+            url: what pyserial's ``serial_for_url`` takes, or a function that returns it, which is
+                asked again when the port is opened again.
             baudrate: bits a second; without a meaning on USB, PTY and sockets.
             capture: a file that every byte received is appended to (0600).
-            locate: says where the port is when it is opened again; the same place by default.
+            within_s: how long it may take until it can be opened.
 
         Raises:
             BoardProblem: no such port, or nothing listens there.
             EnvironmentProblem: no permission, or another program holds the port.
             UsageError: not a URL that pyserial knows.
         """
-        return cls(url, open_line(url, baudrate), capture=capture, locate=locate)
+        locate = url if callable(url) else None
+        opened = _open_within(within_s, locate or (lambda: str(url)), baudrate)
+        assert opened is not None  # noqa: S101 - nothing ended the waiting
+        return cls(*opened, capture=capture, locate=locate)
 
     @property
     def is_gone(self) -> bool:
@@ -101,9 +105,6 @@ class SerialPort:
     def reopen(self, within_s: float, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Open the same port again, after the board took it away by resetting.
 
-        A port that has just come back may not be ours yet: whoever sets its permissions, or looks
-        what is on it, comes first. So everything is tried again until the time is over.
-
         Args:
             within_s: how long it may take to come back.
             unless: ends the waiting early, without the port.
@@ -111,7 +112,6 @@ class SerialPort:
         Raises:
             BoardProblem, EnvironmentProblem: as for :meth:`open`.
         """
-        give_up = time.monotonic() + within_s
         baudrate = self._line.baudrate
         self._file_descriptor = None  # its number may soon be another file's
         self._is_gone = True
@@ -119,18 +119,11 @@ class SerialPort:
         with contextlib.suppress(OSError):
             self._line.close()
         self._buffer.clear()
-        while not unless():
-            try:
-                url = self.url if self._locate is None else self._locate()
-                line = open_line(url, baudrate)
-            except HandfastError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(_REOPEN_EVERY_S)
-                continue
-            self.url, self._line, self._is_gone = url, line, False
-            self._file_descriptor = _file_descriptor(line)
-            return
+        locate = self._locate or (lambda: self.url)
+        if opened := _open_within(within_s, locate, baudrate, unless=unless):
+            self.url, self._line = opened
+            self._file_descriptor = _file_descriptor(self._line)
+            self._is_gone = False
 
     def close(self) -> None:
         """Close the line; a second call does nothing."""
@@ -277,6 +270,30 @@ class SerialPort:
             f"the board at {self.url} is gone (unplugged, or its other end was closed): "
             "plug it in and run the command again, it goes on where it stopped"
         )
+
+
+def _open_within(
+    within_s: float,
+    locate: Callable[[], str],
+    baudrate: int,
+    *,
+    unless: Callable[[], bool] = lambda: False,
+) -> tuple[str, Any] | None:
+    """Return where a port is and its open line, as soon as it can be had; None where that ended.
+
+    A port that has just come may not be ours yet: whoever sets its permissions, or looks what is
+    on it, comes first. So everything is tried again until the time is over.
+    """
+    give_up = time.monotonic() + within_s
+    while not unless():
+        try:
+            url = locate()
+            return url, open_line(url, baudrate)
+        except HandfastError:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(_REOPEN_EVERY_S)
+    return None
 
 
 def open_line(url: str, baudrate: int) -> Any:

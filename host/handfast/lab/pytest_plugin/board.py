@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from handfast.errors import BoardProblem
 from handfast.lab.pytest_plugin.device import Device
+from handfast.lab.pytest_plugin.power import NATIVE_BACK_S, Bench
 from handfast.lab.pytest_plugin.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
 
     from handfast.boards.serial_link import SerialLink
     from handfast.lab.pytest_plugin.gateway import Gateway
-    from handfast.lab.pytest_plugin.power import Bench
 
 _ENROLLED_S = 60.0
 _POLL_S = 0.05
 # Flash operations in which "any" falls: writing a small file takes five to ten of them.
 _ANY = 24
 _REPORT_EVERY_S = 1
-_BACK_S = 20.0  # how long a port may be away that goes with a board that restarts
 
 Answer = TypeVar("Answer")
 At = int | Literal["any"]
@@ -61,6 +60,7 @@ class Board:
         self.silence = ""  # why it did not answer last
         self._files = files
         self._link: SerialLink | None = None
+        self._back_by = 0.0  # when a line is there again that went with a restart
         self._state: State = "unknown"
         self._cutting = False
         self._random = random.Random()  # noqa: S311 - where a cut falls is no secret
@@ -114,7 +114,7 @@ class Board:
         """Run its application (``main.py``) from a fresh start."""
         link = self._open()
         self._stop_listening()
-        self.transcript.follow(link.start_application(back_within_s=_BACK_S))
+        self.transcript.follow(link.start_application(back_within_s=self._back_within_s))
         self._state = "application"
 
     # On the device
@@ -186,12 +186,13 @@ class Board:
         """Start it again, and listen from the first line on, or as soon as the line is back."""
         if self.bench.keeps_line:
             with suppress(BoardProblem):  # it may have no line because it needs a restart
-                self._listen(0)
+                self._listen(NATIVE_BACK_S, now=True)
         else:
             self._let_go()
         restart()
+        self._back_by = time.monotonic() + NATIVE_BACK_S
         if self.transcript.console is None:
-            self._listen(_BACK_S)
+            self._listen(NATIVE_BACK_S)
         self._state = "application"
 
     @contextmanager
@@ -244,15 +245,15 @@ class Board:
     # The serial line
 
     def answers(self, timeout_s: float) -> bool:
-        """Say whether it gives a prompt; a line that is away may come back as late, too."""
+        """Say whether it gives a prompt; a line that is away is waited for first."""
         from handfast.boards.serial_port import Unplugged
 
         try:
             self._stop_listening()
             try:
-                self._open(timeout_s).interrupt(timeout_s=timeout_s)
+                self._open().interrupt(timeout_s=timeout_s)
             except Unplugged:  # only now it goes away, to come back
-                self._open(timeout_s).interrupt(timeout_s=timeout_s)
+                self._open().interrupt(timeout_s=timeout_s)
         except BoardProblem as problem:
             self._state = "unknown"
             self.silence = str(problem)
@@ -269,7 +270,7 @@ class Board:
     def overhear(self, seconds: float) -> None:
         """Keep what a board that gives no prompt prints by itself: a panic, boot after boot."""
         with suppress(BoardProblem):
-            self._listen(0)
+            self._listen(0, now=True)
             time.sleep(seconds)
         self._stop_listening()
 
@@ -291,12 +292,26 @@ class Board:
         self._let_go()
         self.bench.close()
 
-    def _open(self, back_within_s: float = _BACK_S) -> SerialLink:
-        """Open its line; one that has gone away since it was opened, when it is back."""
+    @property
+    def _back_within_s(self) -> float:
+        """How long a line that is away may take to come back; one that was never there has none."""
+        by_itself = 0.0 if self._link is None else self.bench.back_within_s
+        return max(by_itself, self._back_by - time.monotonic())
+
+    def _open(self, *, now: bool = False) -> SerialLink:
+        """Open its line; one that has gone away since it was opened, when it is back.
+
+        ``now``: it is there, or it is not.
+        """
         from handfast.boards.serial_link import SerialLink
 
+        back_within_s = 0.0 if now else self._back_within_s
         if self._link is None:
-            self._link = SerialLink.open(self.serial_url, locate=lambda: self.serial_url)
+            self._link = SerialLink.open(
+                lambda: self.serial_url,
+                within_s=back_within_s,
+                overheard=lambda text: self.transcript.add(text),
+            )
         elif self._link.is_gone:
             self._stop_listening()
             self._state = "unknown"
@@ -312,10 +327,10 @@ class Board:
             self._state = "repl"
         return link
 
-    def _listen(self, back_within_s: float) -> None:
+    def _listen(self, back_within_s: float, *, now: bool = False) -> None:
         self._stop_listening()
-        link = self._open(back_within_s)
-        self.transcript.follow(link.console(back_within_s=_BACK_S))
+        link = self._open(now=now)
+        self.transcript.follow(link.console(back_within_s=back_within_s))
 
     def _stop_listening(self) -> None:
         console = self.transcript.console

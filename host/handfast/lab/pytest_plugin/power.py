@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from handfast.boards.virtual_board import VirtualBoard
 
 _COMMAND_S = 30.0
+NATIVE_BACK_S = 20.0  # a port of native USB, which goes with its board
 # With sys.settrace a board has source instead of bytecode, and the frames of it, in its heap.
 _TRACED: dict[str, Any] = {"options": ("settrace",), "heap_kb": 1024}
 
@@ -25,6 +26,10 @@ class Bench(Protocol):
     @property
     def keeps_line(self) -> bool:
         """Whether who has the line open still has it after a reset or a power cycle."""
+
+    @property
+    def back_within_s(self) -> float:
+        """How long a line that has gone away may take to come back by itself."""
 
     @property
     def pace(self) -> int:
@@ -53,12 +58,16 @@ class Bench(Protocol):
 class VirtualBench:
     """Around a simulated or emulated board everything can be done.
 
+    Its line is taken away by nothing but its end.
+
     Args:
         profile: the board's definition.
         folder: where its flash image is, and with ``traced`` the file of the lines that it ran.
         name: its name in messages.
         traced: run a build that notes them; a simulated board has one.
     """
+
+    back_within_s = 0.0
 
     def __init__(self, profile: str, folder: Path, name: str, *, traced: bool = False) -> None:
         from handfast.boards.simulator import SimulatedBoard
@@ -121,6 +130,7 @@ class WiredBench:
     """
 
     keeps_line = True
+    back_within_s = NATIVE_BACK_S
     pace = 1
 
     def __init__(
