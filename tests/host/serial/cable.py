@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import termios
 import threading
 import time
 import tty
@@ -17,6 +18,7 @@ from serial import rfc2217
 
 _POLL_S = 0.02
 _BYTES = 4096
+_SPEED = 5  # of what tcgetattr returns: ospeed
 
 
 class CutCable:
@@ -28,6 +30,7 @@ class CutCable:
         lose: the number of the one byte towards the board that gets lost; None for none.
         delay_s: how long bytes towards the board are on their way.
         cut_behind: bytes towards the board behind which both ends are gone; None for none.
+        cut_at_1200: both ends are gone once somebody has set 1200 baud.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class CutCable:
         lose: int | None = None,
         delay_s: float = 0,
         cut_behind: bytes | None = None,
+        cut_at_1200: bool = False,
     ) -> None:
         self._board = os.open(board_url, os.O_RDWR | os.O_NOCTTY)
         self._master, client = os.openpty()
@@ -49,6 +53,7 @@ class CutCable:
         self._lose = lose
         self._delay_s = delay_s
         self._cut_behind = cut_behind
+        self._cut_at_1200 = cut_at_1200
         self._last = b""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
@@ -56,7 +61,7 @@ class CutCable:
 
     def _carry(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._stop.is_set():
+            while not (self._stop.is_set() or self._is_at_1200()):
                 ready = select.select([self._master, self._board], [], [], _POLL_S)[0]
                 if self._master in ready and not self._to_board(os.read(self._master, _BYTES)):
                     break
@@ -64,6 +69,9 @@ class CutCable:
                     _write_all(self._master, os.read(self._board, _BYTES))
         for handle in (self._client, self._master, self._board):
             os.close(handle)
+
+    def _is_at_1200(self) -> bool:
+        return self._cut_at_1200 and termios.tcgetattr(self._client)[_SPEED] == termios.B1200
 
     def _to_board(self, data: bytes) -> bool:
         if self._cut_after is not None:
@@ -104,11 +112,20 @@ class NativePort:
         path: the port's name that stays, as those below ``/dev/serial/by-id`` do: a link, to
             another device each time.
         leaves_after: what is sent to the board when it goes for the first time.
+        leaves_at_1200: it goes when it is opened at 1200 baud.
     """
 
-    def __init__(self, board_url: str, path: Path, *, leaves_after: bytes | None = None) -> None:
+    def __init__(
+        self,
+        board_url: str,
+        path: Path,
+        *,
+        leaves_after: bytes | None = None,
+        leaves_at_1200: bool = False,
+    ) -> None:
         self._board_url, self._path = board_url, path
         self._leaves_after = leaves_after
+        self._leaves_at_1200 = leaves_at_1200
         self._cable: CutCable | None = None
         self.came = 0
         self.plug()
@@ -119,7 +136,9 @@ class NativePort:
 
     def plug(self) -> None:
         assert self._cable is None
-        self._cable = CutCable(self._board_url, cut_behind=self._leaves_after)
+        self._cable = CutCable(
+            self._board_url, cut_behind=self._leaves_after, cut_at_1200=self._leaves_at_1200
+        )
         self._leaves_after = None
         self._path.symlink_to(self._cable.url)
         self.came += 1
@@ -132,10 +151,21 @@ class NativePort:
 
     def come_back(self) -> None:
         """Wait until it has gone, and be there again."""
+        self._see_it_go()
+        self.plug()
+
+    def become(self, device: Path) -> None:
+        """Wait until it has gone, and be another device's: that of a bootloader."""
+        self._see_it_go()
+        self._path.symlink_to(device)
+
+    def _see_it_go(self) -> None:
+        self.wait_until_cut()
+        self.unplug()
+
+    def wait_until_cut(self) -> None:
         assert self._cable is not None
         self._cable.join()
-        self.unplug()
-        self.plug()
 
     def __enter__(self) -> NativePort:
         return self
