@@ -28,7 +28,7 @@ from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem, Refused, UsageError
 
 sys.path.append(str(Path(__file__).parents[1] / "serial"))
-from cable import NativePort  # noqa: E402
+from cable import NativePort
 
 CONTENT = esp_content()
 
@@ -246,7 +246,7 @@ def test_a_board_whose_bootloader_does_not_come_is_said_so(bench, tmp_path):
         board.power_on()
         with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()"):
             it.job = replace(it.job, url=str(path), back_within_s=0.3)
-            with pytest.raises(BoardProblem, match="there is no board at|is gone"):
+            with pytest.raises(BoardProblem, match=r"there is no board at|is gone"):
                 flash(it, esp_content("ESP32-C3", 40_001))
     assert it.model.requests == []
 
