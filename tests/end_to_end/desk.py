@@ -24,12 +24,13 @@ class Desk:
     Args:
         folder: for all that it has.
         native: its port goes away whenever it restarts, and comes back as another device.
+        ports: the folder that such a port is found in; the same one by default.
     """
 
-    def __init__(self, folder: Path, *, native: bool = False) -> None:
+    def __init__(self, folder: Path, *, native: bool = False, ports: Path | None = None) -> None:
         self.board = SimulatedBoard("sim-pico-w", directory=folder / "board")
         self.heard: list[str] = []
-        path = folder / "usb-pico"
+        path = (ports or folder) / "usb-pico"
         self.port = NativePort(self.board.serial_url, path) if native else None
         self._pipe = folder / "relay"
         os.mkfifo(self._pipe)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import shlex
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +19,7 @@ from random import Random
 
 import pytest
 import yaml
+from desk import Desk
 from labgrid import Environment, Target
 from labgrid.driver.exception import ExecutionError
 from labgrid.resource.serialport import NetworkSerialPort
@@ -24,7 +30,9 @@ from provision_support import running_board, running_gateway
 from handfast.boards.simulator import SimulatedBoard
 from handfast.boards.sources import fetch, find_source
 from handfast.errors import BoardProblem, Refused, UsageError
+from handfast.lab.labgrid.places import places
 from handfast.lab.labgrid.sim_bench import RemoteBench, SimBenchServer
+from handfast.lab.pytest_plugin.pool import Pool
 
 sys.path.append(str(Path(__file__).parents[1] / "host" / "flash"))
 from bootsel_model import RP2040, BootselModel, uf2_file
@@ -126,6 +134,37 @@ def test_a_board_behind_ser2net_is_a_board(tmp_path: Path, ser2net: Path) -> Non
             assert driver.exec("print(len(open('/piece', 'rb').read()))") == "4000\n"
             made.cleanup()
             lab.client("-p", "pico-left", "release")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="ser2net is pinned for amd64 only")
+def test_a_board_behind_ser2net_whose_port_goes_away_with_its_power_is_had_again(
+    tmp_path: Path, ser2net: Path
+) -> None:
+    with ExitStack() as stack:
+        # labgrid's exporter takes ports below /dev only.
+        ports = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
+        desk = stack.enter_context(Desk(tmp_path, native=True, ports=Path(ports)))
+        assert desk.port is not None
+        port = {"RawSerialPort": {"port": desk.port.url, "speed": 115200}}
+        exporters = {"pi": {"pico-left": port}}
+        lab = stack.enter_context(Labgrid(tmp_path / "lab", exporters, ser2net))
+        off, on = (shlex.join(desk.command(word)) for word in ("off", "on"))
+        power = {"cmd_off": off, "cmd_on": on, "delay": 0.0}
+        drivers = [{"ExternalPowerDriver": power}, {"MicroPythonDriver": {}}]
+        env = lab.environment_file("env.yaml", ["pico-left"], json.dumps(drivers))
+        boards = places(Environment(str(env)))
+        (tmp_path / "leases").mkdir()
+        pool = Pool(boards, tmp_path / "leases", tmp_path / "boards", None, 1)
+        stack.callback(pool.close)
+        (leased,) = pool.lease(["power_cycle"])
+        leased.exec("left_over = 1")
+        leased.power_cycle()
+        assert leased.answers(60), leased.silence
+        assert leased.exec("print('left_over' in dir())") == "False\n"
+        os.kill(desk.board.pid or 0, signal.SIGSTOP)
+        pool.give_back(leased)
+        assert leased.notes == ["it does not answer", "reset: it answers again"]
+        assert pool.quarantined == {}
 
 
 # Flashing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import select
 import time
@@ -299,9 +300,11 @@ def _open_within(
 def open_line(url: str, baudrate: int) -> Any:
     """Return pyserial's open port for what :meth:`SerialPort.open` takes; it raises the same."""
     try:
-        line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
+        line: Any = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:
             line.exclusive = True
+        if url.startswith("rfc2217://"):
+            line._telnet_read_loop = functools.partial(_until_hung_up, line._telnet_read_loop)
         if url.startswith("rfc2217://") and _SILENT_ON_CONTROL in url:
             _open_without_control(line)
         else:
@@ -311,6 +314,15 @@ def open_line(url: str, baudrate: int) -> Any:
     except OSError as error:
         raise _opening_failed(url, error) from error
     return line
+
+
+def _until_hung_up(read: Callable[[], None]) -> None:
+    """Run pyserial's reader, which ends with the line: its thread is not to end with a traceback.
+
+    It does not expect that the server hangs up while it answers, as ser2net does without a board.
+    """
+    with contextlib.suppress(OSError):
+        read()
 
 
 def _open_without_control(line: Any) -> None:
