@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import shlex
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
 import pytest
 import yaml
+from desk import Desk
 from labgrid import Environment, Target
 from labgrid.driver.exception import ExecutionError
 from labgrid.resource.serialport import NetworkSerialPort
@@ -20,9 +27,12 @@ from labgrid.strategy import StrategyError
 from labgrid_support import Labgrid
 from provision_support import running_board, running_gateway
 
+from handfast.boards.simulator import SimulatedBoard
 from handfast.boards.sources import fetch, find_source
 from handfast.errors import BoardProblem, Refused, UsageError
+from handfast.lab.labgrid.places import places
 from handfast.lab.labgrid.sim_bench import RemoteBench, SimBenchServer
+from handfast.lab.pytest_plugin.pool import Pool
 
 sys.path.append(str(Path(__file__).parents[1] / "host" / "flash"))
 from bootsel_model import RP2040, BootselModel, uf2_file
@@ -30,6 +40,7 @@ from esp_rom_model import ESP32, EspModel, NorFlash
 from flash_support import FLASH_BYTES, esp_content
 from lines_model import Rfc2217Line
 
+OLDEST, NEWEST = "1.25.0", "1.26.1"
 LOCAL = "{SimulatedBoard: {profile: sim-pico-w, hardware: one}}"
 
 
@@ -125,6 +136,37 @@ def test_a_board_behind_ser2net_is_a_board(tmp_path: Path, ser2net: Path) -> Non
             lab.client("-p", "pico-left", "release")
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="ser2net is pinned for amd64 only")
+def test_a_board_behind_ser2net_whose_port_goes_away_with_its_power_is_had_again(
+    tmp_path: Path, ser2net: Path
+) -> None:
+    with ExitStack() as stack:
+        # labgrid's exporter takes ports below /dev only.
+        ports = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
+        desk = stack.enter_context(Desk(tmp_path, native=True, ports=Path(ports)))
+        assert desk.port is not None
+        port = {"RawSerialPort": {"port": desk.port.url, "speed": 115200}}
+        exporters = {"pi": {"pico-left": port}}
+        lab = stack.enter_context(Labgrid(tmp_path / "lab", exporters, ser2net))
+        off, on = (shlex.join(desk.command(word)) for word in ("off", "on"))
+        power = {"cmd_off": off, "cmd_on": on, "delay": 0.0}
+        drivers = [{"ExternalPowerDriver": power}, {"MicroPythonDriver": {}}]
+        env = lab.environment_file("env.yaml", ["pico-left"], json.dumps(drivers))
+        boards = places(Environment(str(env)))
+        (tmp_path / "leases").mkdir()
+        pool = Pool(boards, tmp_path / "leases", tmp_path / "boards", None, 1)
+        stack.callback(pool.close)
+        (leased,) = pool.lease(["power_cycle"])
+        leased.exec("left_over = 1")
+        leased.power_cycle()
+        assert leased.answers(60), leased.silence
+        assert leased.exec("print('left_over' in dir())") == "False\n"
+        os.kill(desk.board.pid or 0, signal.SIGSTOP)
+        pool.give_back(leased)
+        assert leased.notes == ["it does not answer", "reset: it answers again"]
+        assert pool.quarantined == {}
+
+
 # Flashing
 
 
@@ -181,7 +223,7 @@ def test_a_pico_is_flashed_through_its_drive(
             assert target is not None
             done = target.get_driver("PicoBootDriver").load()
             assert (done.chip, done.way) == ("rp2040", "drive")
-            assert model.restarted.is_set()
+            assert model.restarted.wait(60)
             (address,) = struct.unpack_from("<I", image.read_bytes(), 12)
             assert address == 0x10000000
             assert model.flash[:9000] == Random(5).randbytes(9000)  # noqa: S311
@@ -230,6 +272,90 @@ def test_the_strategy_leads_from_off_to_running_and_back(tmp_path: Path) -> None
         strategy.transition("provisioned")  # one before: by way of off
         assert strategy.status.name == "provisioned"
         made.cleanup()
+
+
+class Pico:
+    """A Pico that runs one MicroPython, and another once its BOOTSEL drive has had an image.
+
+    What a simulated board runs does not come from the image: two stand for one, behind one link.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, before: str, after: str) -> None:
+        self.port = folder / "ttyACM0"
+        boards = []
+        for number, version in enumerate((before, after)):
+            directory = folder / f"board-{number}"
+            board = SimulatedBoard("sim-pico-w", directory=directory, micropython=version)
+            stack.enter_context(board).power_on()
+            boards.append(board)
+        self.port.symlink_to(boards[0].serial_url)
+        self._after = boards[1].serial_url
+        self.drive = _PicosDrive(self, folder)
+        stack.callback(self.drive.close)
+
+    def restart(self) -> None:
+        self.port.unlink()
+        self.port.symlink_to(self._after)
+
+
+class _PicosDrive(BootselModel):
+    def __init__(self, pico: Pico, folder: Path) -> None:
+        self._pico = pico
+        super().__init__(RP2040, folder)
+
+    def _restart(self) -> None:
+        self._pico.restart()
+        super()._restart()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted", "loads"),
+    [
+        (OLDEST, NEWEST, NEWEST, True),
+        (NEWEST, NEWEST, NEWEST, False),
+        (NEWEST, NEWEST, "", True),  # then nobody can say whether it is flashed
+        (OLDEST, OLDEST, NEWEST, True),
+    ],
+    ids=["another version", "flashed before", "any version", "the wrong image"],
+)
+def test_the_strategy_flashes_a_board_that_does_not_run_what_it_should(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    after: str,
+    wanted: str,
+    loads: bool,
+) -> None:
+    monkeypatch.setenv("LOGNAME", f"..{tmp_path}")  # whose drives are mounted in /media/<name>
+    image = uf2(tmp_path)
+    with ExitStack() as stack:
+        pico = Pico(tmp_path, stack, before, after)
+        made = environment(
+            tmp_path,
+            f"images: {{firmware: {image}}}\n"
+            f"targets: {{main: {{resources: {{RawSerialPort: {{port: {pico.port}}}}},\n"
+            "  drivers: [PicoBootDriver: {board: pico-w}, MicroPythonDriver: {},\n"
+            f"    HandfastStrategy: {{version: '{wanted}'}}]}}}}\n",
+        )
+        stack.callback(made.cleanup)
+        target = made.get_target()
+        assert target is not None
+        strategy = target.get_driver("HandfastStrategy")
+        if wanted in (after, ""):
+            strategy.transition("flashed")
+            assert strategy.status.name == "flashed"
+        else:
+            with pytest.raises(StrategyError) as raised:
+                strategy.transition("flashed")
+            assert (
+                str(raised.value.__cause__) == f"the board runs MicroPython {after}, not {wanted}"
+            )
+        assert pico.drive.restarted.wait(60 if loads else 0) == loads
+        flashed = Random(5).randbytes(9000) if loads else b"\xaa" * 9000  # noqa: S311
+        assert pico.drive.flash[:9000] == flashed
+        board = target.get_driver("MicroPythonDriver")
+        version = board.exec("import sys\nprint('.'.join(map(str, sys.implementation[1][:3])))")
+        assert version == f"{after}\n"
 
 
 def test_a_strategy_says_what_is_wrong_and_stays_broken(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from desk import Desk
 from labgrid import Environment
 from labgrid_support import SIMULATED_DRIVERS, Labgrid, environment, simulated
 from plugin_support import Project
@@ -279,3 +283,30 @@ def test_power_and_reset_are_those_of_labgrids_own_drivers(tmp_path: Path) -> No
             leased.power_cycle(rtc=1_700_000_000)
         pool.give_back(leased)
         pool.close()
+
+
+def test_a_board_whose_port_goes_away_with_its_power_is_had_again(tmp_path: Path) -> None:
+    with Desk(tmp_path, native=True) as desk:
+        assert desk.port is not None
+        off, on = (shlex.join(desk.command(word)) for word in ("off", "on"))
+        targets = f"""
+  desk:
+    resources: {{RawSerialPort: {{port: {desk.port.url}}}}}
+    drivers:
+    - ExternalPowerDriver: {{cmd_on: {json.dumps(on)}, cmd_off: {json.dumps(off)}, delay: 0.0}}
+    - MicroPythonDriver: {{board: sim-pico-w}}
+"""
+        pool = Pool(read(tmp_path, targets), tmp_path, tmp_path / "boards", None, 1)
+        (leased,) = pool.lease(["power_cycle"])
+        assert leased.exec("print(6 * 7)") == "42\n"
+        leased.power_cycle()
+        assert leased.answers(60)
+        assert leased.exec("print(6 * 7)") == "42\n"
+        os.kill(desk.board.pid or 0, signal.SIGSTOP)
+        pool.give_back(leased)
+        assert leased.notes[:2] == ["it does not answer", "reset: it answers again"]
+        (leased,) = pool.lease(["power_cycle"])
+        assert leased.exec("print(6 * 7)") == "42\n"
+        pool.give_back(leased)
+        pool.close()
+        assert pool.quarantined == {}

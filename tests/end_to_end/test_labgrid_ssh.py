@@ -142,7 +142,7 @@ def test_a_pico_is_flashed_where_it_is_plugged_in(tmp_path: Path, ssh: list[str]
         model = BootselModel(RP2040, tmp_path)
         try:
             driver.load()
-            assert model.restarted.is_set()
+            assert model.restarted.wait(60)
             assert model.flash[: len(CONTENT)] == CONTENT
         finally:
             model.close()

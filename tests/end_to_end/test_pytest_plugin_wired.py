@@ -6,60 +6,28 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from desk import Desk
 from plugin_support import Project
 
 from handfast.boards.simulator import SimulatedBoard
-from handfast.errors import BoardProblem
 from handfast.lab.pytest_plugin.leases import lease_folder, take
 from handfast.lab.pytest_plugin.pool import Pool
 from handfast.lab.pytest_plugin.selection import Candidate
 
 
-class Desk:
-    """A board whose power and reset hang on a named pipe, as on a relay."""
-
-    def __init__(self, folder: Path) -> None:
-        self.board = SimulatedBoard("sim-pico-w", directory=folder / "board")
-        self.heard: list[str] = []
-        self._pipe = folder / "relay"
-        os.mkfifo(self._pipe)
-        self._thread = threading.Thread(target=self._obey, daemon=True)
-
-    def __enter__(self) -> Desk:
-        self.board.power_on()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pipe.write_text("end\n")
-        self._thread.join()
-        self.board.close()
-
-    def command(self, word: str) -> list[str]:
-        return ["sh", "-c", f"echo {word} > {self._pipe}"]
-
-    def _obey(self) -> None:
-        does = {
-            "reset": self.board.reset,
-            "off": self.board.power_off,
-            "on": self.board.power_on,
-        }
-        while True:
-            for word in self._pipe.read_text().split():
-                if word == "end":
-                    return
-                self.heard.append(word)
-                with suppress(BoardProblem):
-                    does[word]()
-
-
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with Desk(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture
+def native_desk(tmp_path: Path) -> Iterator[Desk]:
+    with Desk(tmp_path, native=True) as desk:
         yield desk
 
 
@@ -149,6 +117,66 @@ def test_wants_two(boards):
     )
     assert "it is in quarantine until this run ends" in said
     assert "alive (test_desk.py::test_hangs): it does not answer; reset: no answer; power" in said
+
+
+# The second test's application prints all the time: what a port that is away would say is lost.
+NATIVE_TESTS = r'''
+import os, signal, time
+
+MAIN = """
+main = "import os, time\\nlife = os.urandom(2).hex()"
+main += "\\nwhile True:\\n print('life', life)\\n time.sleep_ms(50)\\n"
+with open("/main.py", "w") as file:
+    file.write(main)
+"""
+
+def test_hangs(board):
+    os.kill(int(os.environ["BOARD_PID"]), signal.SIGSTOP)
+    board.exec("print(1)", timeout_s=0.5)
+
+def test_restarts(board):
+    board.exec(MAIN)
+    board.reset()
+    first = board.expect("life (....)", timeout_s=60)[1]
+    board.power_cycle()
+    board.expect(f"life (?!{first})....", timeout_s=60)
+    assert board.exec("print(6 * 7)") == "42\n"
+
+def test_restarts_by_itself(board):
+    board.exec("print(1)")
+    os.system(os.environ["RESET"])
+    while os.path.lexists(board.serial_url):
+        time.sleep(0.01)
+    board.start()
+    assert board.exec("print(6 * 7)") == "42\n"
+'''
+
+
+def test_a_board_whose_port_goes_away_when_it_restarts_is_heard_and_used_all_the_same(
+    tmp_path: Path, native_desk: Desk
+) -> None:
+    project = Project(tmp_path)
+    assert native_desk.port is not None
+    project.write(
+        "handfast-bench.toml",
+        entry(
+            "native",
+            native_desk.port.url,
+            reset=native_desk.command("reset"),
+            power_off=native_desk.command("off"),
+            power_on=native_desk.command("on"),
+        ),
+    )
+    project.write(
+        "test_native.py",
+        NATIVE_TESTS,
+    )
+    reset = native_desk.command("reset")[-1]
+    environment = {"BOARD_PID": str(native_desk.board.pid), "RESET": reset}
+    outcome = project.run("--handfast-board", "hardware", "-rA", env=environment)
+    assert (outcome.counted("passed"), outcome.counted("failed")) == (2, 1), outcome.text
+    assert "it answers again" in outcome.text
+    assert "quarantine" not in outcome.text
 
 
 def has_been_given_back(port: str) -> bool:

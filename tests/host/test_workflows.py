@@ -25,6 +25,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 REUSABLE = ROOT / ".github" / "workflows" / "test-boards.yml"
 HOW_TO = ROOT / "docs" / "how-to" / "test-in-ci.md"
 MATRIX = "${{ matrix.command }}"
+_QUICK = "test_code_on_the_board_gives_values_of_python"
 ACTIONLINT = Path(sys.executable).with_name("actionlint")
 linted = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64", "arm64"), reason="no wheel of actionlint"
@@ -177,6 +178,34 @@ def test_the_boards_command_is_one_that_pytest_takes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("tests/hil/") >= 10
+
+
+@pytest.mark.timeout(900)  # the first of a machine builds the board's firmware
+def test_the_emulated_boards_command_takes_all_of_the_suite_and_one_of_it_passes() -> None:
+    """The whole takes minutes; with --collect-only alone a board that does not start would pass."""
+    (command,) = [
+        command
+        for command in commands(ROOT / ".github" / "workflows" / "nightly.yml")
+        if "tests/hil" in command
+    ]
+    target, arguments = shlex.split(command)[1:]
+    assert target == "test"
+    words = shlex.split(arguments.removeprefix("ARGS="))
+    pytest_here = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-q", *words]
+    for more, status in ((["--collect-only"], "tests collected"), (["-k", _QUICK], "1 passed")):
+        done = subprocess.run(
+            [*pytest_here, *more],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=800,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert status in done.stdout
+        if more == ["--collect-only"]:
+            assert done.stdout.count("tests/hil/") >= 10
 
 
 # actionlint

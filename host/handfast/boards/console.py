@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TypeVar
 
-from handfast.boards.serial_port import NoAnswer, SerialPort
-from handfast.errors import BoardProblem
+from handfast.boards.serial_port import NoAnswer, SerialPort, Unplugged
+from handfast.errors import HandfastError
 
 KEPT_LINES = 10_000
 _READ_S = 0.05  # how long closing may have to wait for the reader
@@ -77,14 +77,23 @@ class Console:
 
     The port is the caller's: closing the console leaves it open, with what came in after the
     last complete line still to be read.
+
+    Args:
+        port: what is read.
+        keep_lines: how many of the last lines are kept.
+        back_within_s: how long a port may be away that goes with a board that resets; what it had
+            begun to print counts as a line then.
     """
 
-    def __init__(self, port: SerialPort, *, keep_lines: int = KEPT_LINES) -> None:
+    def __init__(
+        self, port: SerialPort, *, keep_lines: int = KEPT_LINES, back_within_s: float = 0.0
+    ) -> None:
         self._port = port
+        self._back_within_s = back_within_s
         self._lines: deque[Line] = deque(maxlen=keep_lines)
         self._count = 0
         self._partial = bytearray()
-        self._problem: BoardProblem | None = None
+        self._problem: HandfastError | None = None
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name=f"console {port.url}", daemon=True)
@@ -160,6 +169,10 @@ class Console:
 
         return self._wait(wanted, timeout_s, after, f"event {name}")
 
+    def overhear(self, printed: bytes) -> None:
+        """Enter what another reader of the port has read since this one was closed, as lines."""
+        self._take(printed if printed.endswith(b"\n") else printed + b"\n")
+
     def write(self, data: bytes) -> None:
         """Send bytes to the board while its output is read (Ctrl-C, a line for ``input``)."""
         self._port.write(data)
@@ -210,8 +223,16 @@ class Console:
     def _read(self) -> None:
         try:
             while not self._stop.is_set():
-                self._take(self._port.receive(_READ_S))
-        except BoardProblem as problem:
+                try:
+                    received = self._port.receive(_READ_S)
+                except Unplugged:
+                    if not self._back_within_s:
+                        raise
+                    self._take(b"\n" if self._partial else b"")
+                    self._port.reopen(self._back_within_s, unless=self._stop.is_set)
+                else:
+                    self._take(received)
+        except HandfastError as problem:
             with self._changed:
                 self._problem = problem
                 self._changed.notify_all()

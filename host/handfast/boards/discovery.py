@@ -39,21 +39,26 @@ class PortInfo(Protocol):
     vid: int | None
     pid: int | None
     serial_number: str | None
+    location: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A serial port of this machine; ``usb`` is (vendor, product), None where it is not on USB."""
+    """A serial port of this machine; ``usb`` is (vendor, product), None where it is not on USB.
+
+    ``location`` is the USB socket that it is at, through all hubs, where the system says so.
+    """
 
     url: str
     usb: tuple[int, int] | None = None
     usb_serial: str | None = None
+    location: str | None = None
 
     @classmethod
     def of(cls, info: PortInfo) -> Port:
         """Return the port that pyserial describes by ``info``."""
         usb = None if info.vid is None or info.pid is None else (info.vid, info.pid)
-        return cls(info.device, usb, info.serial_number)
+        return cls(info.device, usb, info.serial_number, info.location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +205,31 @@ def find(
     ports = list(ports)
     board, _, hardware_id = name.rpartition("@")
     name = stable_name(board, hardware_id)
-    own = [port for port in ports if (port.usb_serial or "").upper() == hardware_id.upper()]
+    own = [port for port in ports if shows(port, hardware_id)]
     seen = scan(own, boards, timeout_s=timeout_s)
     if not any(found.name == name for found in seen):
         seen += scan((port for port in ports if port not in own), boards, timeout_s=timeout_s)
     for found in seen:
         if found.name == name:
             return found.port
+    raise no_such_board(name, seen)
+
+
+def no_such_board(name: str, seen: Iterable[Found]) -> BoardProblem:
+    """Return the error that says what was found in place of the board called ``name``."""
     others = ", ".join(f"{found.name or found.state} at {found.port.url}" for found in seen)
-    raise BoardProblem(
+    return BoardProblem(
         f"there is no board {name}: plug it in; found: {others or 'no board'} "
         "(`handfast board scan` says more)"
     )
+
+
+def shows(port: Port, hardware_id: str) -> bool:
+    """Say whether it is a board's own USB, with the board's id as its USB serial number.
+
+    Espressif's USB-Serial-JTAG shows the MAC address with colons (ESP-IDF, usb_serial_jtag).
+    """
+    return (port.usb_serial or "").replace(":", "").upper() == hardware_id.upper()
 
 
 def port_now(port: Port, hardware_id: str, ports: Iterable[Port]) -> str:
@@ -219,7 +237,7 @@ def port_now(port: Port, hardware_id: str, ports: Iterable[Port]) -> str:
 
     Only a board's own USB shows ``hardware_id`` as its serial number; a bridge stays what it was.
     """
-    if (port.usb_serial or "").upper() == hardware_id.upper():
+    if shows(port, hardware_id):
         for other in ports:
             if other.usb_serial == port.usb_serial:
                 return other.url

@@ -24,6 +24,7 @@ from mpremote.transport_serial import SerialTransport  # type: ignore[import-unt
 from handfast.boards import device_files, device_tree
 from handfast.boards.console import Console
 from handfast.boards.device_error import device_error
+from handfast.boards.overheard import of_the_program
 from handfast.boards.serial_port import NoAnswer, SerialPort, Unplugged
 from handfast.errors import BoardProblem
 
@@ -77,25 +78,39 @@ class _Transport(SerialTransport):  # type: ignore[misc]  # mpremote has no type
 class SerialLink:
     """A board that is talked to through its REPL; a context manager that closes the port."""
 
-    def __init__(self, port: SerialPort) -> None:
+    def __init__(self, port: SerialPort, *, overheard: Callable[[str], None] | None = None) -> None:
         self._port = port
+        self._overheard = overheard
         self._transport = _Transport(port)
         self._in_raw_repl = False
         self._console: Console | None = None
 
     @classmethod
-    def open(cls, url: str, *, baudrate: int = 115200, capture: Path | None = None) -> SerialLink:
+    def open(
+        cls,
+        url: str | Callable[[], str],
+        *,
+        baudrate: int = 115200,
+        capture: Path | None = None,
+        overheard: Callable[[str], None] | None = None,
+        within_s: float = 0.0,
+    ) -> SerialLink:
         """Open the port; the board is first spoken to by the first command.
 
         Args:
-            url: a device path, ``/dev/pts/N``, ``socket://`` or ``rfc2217://``.
+            url: a device path, ``/dev/pts/N``, ``socket://`` or ``rfc2217://``, or a function that
+                returns one, which is asked again when the port is opened again.
             baudrate: bits a second.
             capture: a file that every byte the board sends is appended to.
+            overheard: given what a program printed while it was stopped for a command; by default
+                the last console has that.
+            within_s: how long it may take until the port can be opened.
 
         Raises:
             BoardProblem, EnvironmentProblem, UsageError: see :meth:`SerialPort.open`.
         """
-        return cls(SerialPort.open(url, baudrate=baudrate, capture=capture))
+        port = SerialPort.open(url, baudrate=baudrate, capture=capture, within_s=within_s)
+        return cls(port, overheard=overheard)
 
     @property
     def url(self) -> str:
@@ -107,6 +122,21 @@ class SerialLink:
         if self._console is not None:
             self._console.close()
         self._port.close()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the line has been taken away since it was opened, as far as can be seen."""
+        return self._port.is_gone
+
+    def reopen(self, within_s: float) -> None:
+        """Open the port again that went away with the board, when it is back.
+
+        Raises:
+            BoardProblem, EnvironmentProblem: it cannot be opened ``within_s``.
+        """
+        self._require_port()
+        self._in_raw_repl = False
+        self._port.reopen(within_s)
 
     def __enter__(self) -> SerialLink:
         return self
@@ -145,16 +175,23 @@ class SerialLink:
         """
         self._require_port()
         self._in_raw_repl = False
+        printed = bytearray()
+        try:
+            self._interrupt(timeout_s, printed)
+        finally:
+            self._pass_on(bytes(printed))
+
+    def _interrupt(self, timeout_s: float, printed: bytearray) -> None:
         give_up = time.monotonic() + timeout_s
         patience_s, quiet_s = _FIRST_TRY_S, _FIRST_QUIET_S
         while (left_s := give_up - time.monotonic()) > 0:
             # Not a byte that would run half a command: Ctrl-C clears the line in every mode.
             self._port.write(_CTRL_C + _CTRL_C)
-            self._drain(quiet_s)
+            printed += self._drain(quiet_s)
             self._port.write(_CTRL_A)
             self._port.expect_within(min(patience_s, left_s))
             try:
-                self._port.read_until(_RAW_BANNER)
+                printed += self._port.read_until(_RAW_BANNER)
                 self._synchronise()
             except NoAnswer:
                 patience_s, quiet_s = min(2 * patience_s, _SLOWEST_TRY_S), _QUIET_S
@@ -167,10 +204,21 @@ class SerialLink:
             "and check that it runs MicroPython"
         )
 
-    def _drain(self, quiet_s: float) -> None:
+    def _drain(self, quiet_s: float) -> bytes:
         until = time.monotonic() + _DRAIN_S
-        while self._port.receive(quiet_s) and time.monotonic() < until:
-            pass
+        drained = bytearray()
+        while (received := self._port.receive(quiet_s)) and time.monotonic() < until:
+            drained += received
+        return bytes(drained + received)
+
+    def _pass_on(self, printed: bytes) -> None:
+        """Give what a program printed to whoever listens; the answer to a command it is not."""
+        if not (whole := of_the_program(printed)):
+            return
+        if self._overheard is not None:
+            self._overheard(_text(whole))
+        elif self._console is not None:
+            self._console.overhear(whole)
 
     def _synchronise(self) -> None:
         # Answers to earlier tries may still be on their way: skip to one that can only be ours.
@@ -309,7 +357,7 @@ class SerialLink:
         self._port.write(_CTRL_D)
         try:
             self._port.read_until(_REBOOT)
-            self._port.read_until(_RAW_BANNER)
+            self._pass_on(self._port.read_until(_RAW_BANNER))
         except NoAnswer:
             self.interrupt(timeout_s=timeout_s)
             return
@@ -330,33 +378,31 @@ class SerialLink:
             # Nothing may be sent before the reset: a Ctrl-C would stop the command.
             self._port.receive(_RESET_S)
         except Unplugged:
-            self._reopen(time.monotonic() + timeout_s)
-
-    def _reopen(self, give_up: float) -> None:
-        while True:
-            try:
-                self._port.reopen()
-                return
-            except BoardProblem:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(_QUIET_S)
+            self.reopen(timeout_s)
 
     # The application's output
 
-    def start_application(self, *, timeout_s: float = 10.0) -> Console:
+    def start_application(self, *, timeout_s: float = 10.0, back_within_s: float = 0.0) -> Console:
         """Soft-reset into ``main.py`` and return a console that has every line since.
 
         The console holds the port until its ``close()``; the link can be used again after that.
+
+        Args:
+            timeout_s: for the restart.
+            back_within_s: as for :meth:`console`.
         """
         self.soft_reset(run_main=True, timeout_s=timeout_s)
-        return self.console()
+        return self.console(back_within_s=back_within_s)
 
-    def console(self) -> Console:
-        """Return a console that reads what the board prints from now on, without touching it."""
+    def console(self, *, back_within_s: float = 0.0) -> Console:
+        """Return a console that reads what the board prints from now on, without touching it.
+
+        Args:
+            back_within_s: how long a port may be away that goes with a board that resets.
+        """
         self._require_port()
         self._in_raw_repl = False
-        self._console = Console(self._port)
+        self._console = Console(self._port, back_within_s=back_within_s)
         return self._console
 
     def read_console(self, timeout_s: float = 0.0) -> str:

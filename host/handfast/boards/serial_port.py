@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import serial
 
-from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
+from handfast.errors import BoardProblem, EnvironmentProblem, HandfastError, UsageError
 
 _SILENT_ON_CONTROL = "ign_set_control"  # pyserial's name for a server that answers no SET_CONTROL
 _POLL_S = 0.02  # where no file descriptor can be selected on (rfc2217://)
@@ -26,6 +28,8 @@ _RECHECK_S = 0.1  # how soon a wait notices that another thread moved its deadli
 _READ_BYTES = 65536
 _HELD = (errno.EBUSY, errno.EAGAIN)
 _HELD_S = 1.0
+_REOPEN_EVERY_S = 0.05
+_HANG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 
 
 class NoAnswer(BoardProblem):
@@ -47,42 +51,80 @@ class SerialPort:
     transport is handed this object in place of a ``serial.Serial``.
     """
 
-    def __init__(self, url: str, line: Any, *, capture: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        line: Any,
+        *,
+        capture: Path | None = None,
+        locate: Callable[[], str] | None = None,
+    ) -> None:
         self.url = url
         self.deadline = float("inf")
         self._line = line
+        self._locate = locate
+        self._is_gone = False
         self._buffer = bytearray()
         self._file_descriptor = _file_descriptor(line)
         self._capture = _open_capture(capture) if capture else None
 
     @classmethod
-    def open(cls, url: str, *, baudrate: int = 115200, capture: Path | None = None) -> SerialPort:
+    def open(
+        cls,
+        url: str | Callable[[], str],
+        *,
+        baudrate: int = 115200,
+        capture: Path | None = None,
+        within_s: float = 0.0,
+    ) -> SerialPort:
         """Open a device path, ``/dev/pts/N``, ``socket://host:port`` or ``rfc2217://host:port``.
 
         Args:
-            url: what pyserial's ``serial_for_url`` takes.
+            url: what pyserial's ``serial_for_url`` takes, or a function that returns it, which is
+                asked again when the port is opened again.
             baudrate: bits a second; without a meaning on USB, PTY and sockets.
             capture: a file that every byte received is appended to (0600).
+            within_s: how long it may take until it can be opened.
 
         Raises:
             BoardProblem: no such port, or nothing listens there.
             EnvironmentProblem: no permission, or another program holds the port.
             UsageError: not a URL that pyserial knows.
         """
-        return cls(url, open_line(url, baudrate), capture=capture)
+        locate = url if callable(url) else None
+        opened = _open_within(within_s, locate or (lambda: str(url)), baudrate)
+        assert opened is not None  # noqa: S101 - nothing ended the waiting
+        return cls(*opened, capture=capture, locate=locate)
 
-    def reopen(self) -> None:
+    @property
+    def is_gone(self) -> bool:
+        """Whether the line has been taken away since it was opened, as far as can be seen."""
+        if self._file_descriptor is not None:
+            return _ready(self._file_descriptor, _HANG_UP, 0)
+        return self._is_gone
+
+    def reopen(self, within_s: float, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Open the same port again, after the board took it away by resetting.
+
+        Args:
+            within_s: how long it may take to come back.
+            unless: ends the waiting early, without the port.
 
         Raises:
             BoardProblem, EnvironmentProblem: as for :meth:`open`.
         """
         baudrate = self._line.baudrate
+        self._file_descriptor = None  # its number may soon be another file's
+        self._is_gone = True
+        # A device that is held keeps its number, and comes back with another.
         with contextlib.suppress(OSError):
             self._line.close()
-        self._line = open_line(self.url, baudrate)
-        self._file_descriptor = _file_descriptor(self._line)
         self._buffer.clear()
+        locate = self._locate or (lambda: self.url)
+        if opened := _open_within(within_s, locate, baudrate, unless=unless):
+            self.url, self._line = opened
+            self._file_descriptor = _file_descriptor(self._line)
+            self._is_gone = False
 
     def close(self) -> None:
         """Close the line; a second call does nothing."""
@@ -224,18 +266,45 @@ class SerialPort:
                 left = left[os.write(handle, left) :]
 
     def _gone(self) -> Unplugged:
+        self._is_gone = True
         return Unplugged(
             f"the board at {self.url} is gone (unplugged, or its other end was closed): "
             "plug it in and run the command again, it goes on where it stopped"
         )
 
 
+def _open_within(
+    within_s: float,
+    locate: Callable[[], str],
+    baudrate: int,
+    *,
+    unless: Callable[[], bool] = lambda: False,
+) -> tuple[str, Any] | None:
+    """Return where a port is and its open line, as soon as it can be had; None where that ended.
+
+    A port that has just come may not be ours yet: whoever sets its permissions, or looks what is
+    on it, comes first. So everything is tried again until the time is over.
+    """
+    give_up = time.monotonic() + within_s
+    while not unless():
+        try:
+            url = locate()
+            return url, open_line(url, baudrate)
+        except HandfastError:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(_REOPEN_EVERY_S)
+    return None
+
+
 def open_line(url: str, baudrate: int) -> Any:
     """Return pyserial's open port for what :meth:`SerialPort.open` takes; it raises the same."""
     try:
-        line = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
+        line: Any = serial.serial_for_url(url, do_not_open=True, baudrate=baudrate, timeout=_POLL_S)
         if "://" not in url:
             line.exclusive = True
+        if url.startswith("rfc2217://"):
+            line._telnet_read_loop = functools.partial(_until_hung_up, line._telnet_read_loop)
         if url.startswith("rfc2217://") and _SILENT_ON_CONTROL in url:
             _open_without_control(line)
         else:
@@ -245,6 +314,15 @@ def open_line(url: str, baudrate: int) -> Any:
     except OSError as error:
         raise _opening_failed(url, error) from error
     return line
+
+
+def _until_hung_up(read: Callable[[], None]) -> None:
+    """Run pyserial's reader, which ends with the line: its thread is not to end with a traceback.
+
+    It does not expect that the server hangs up while it answers, as ser2net does without a board.
+    """
+    with contextlib.suppress(OSError):
+        read()
 
 
 def _open_without_control(line: Any) -> None:

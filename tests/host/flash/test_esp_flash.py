@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from esp_rom_model import (
@@ -17,9 +20,15 @@ from esp_rom_model import (
 )
 from flash_support import FLASH_BYTES, esp_content
 
+from handfast.boards.flash import bootloader
 from handfast.boards.flash.esp import SEGMENT_BYTES, flash_esp, segments
 from handfast.boards.flash.esp_image import read_esp_image
+from handfast.boards.serial_port import open_line
+from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import BoardProblem, Refused, UsageError
+
+sys.path.append(str(Path(__file__).parents[1] / "serial"))
+from cable import NativePort
 
 CONTENT = esp_content()
 
@@ -199,6 +208,47 @@ def test_flash_that_does_not_keep_a_bit_is_found_out(bench):
     it = bench(faults=Faults(weak_bit_at=at))
     with pytest.raises(BoardProblem, match="MD5"):
         flash(it)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [{"leaves_after": b"machine.bootloader()"}, {"leaves_at_1200": True}],
+    ids=["machine.bootloader", "1200 baud"],
+)
+def test_a_board_that_runs_is_asked_for_its_bootloader(bench, tmp_path, monkeypatch, leaves):
+    """Its port goes, and another one comes under the same name, which the ROM listens at."""
+
+    def seen(url: str, baudrate: int):
+        line = open_line(url, baudrate)
+        port.wait_until_cut()  # a chip sees at once at what speed it is opened, the cable does not
+        return line
+
+    monkeypatch.setattr(bootloader, "open_line", seen)
+    it = bench(ESP32_C3, before="bootloader", offset=0)
+    content = esp_content("ESP32-C3", 40_001)
+    path = tmp_path / "usb-esp32-c3"
+    with SimulatedBoard("sim-esp32", directory=tmp_path / "board") as board:
+        board.power_on()
+        with NativePort(board.serial_url, path, **leaves) as port:
+            rom = threading.Thread(target=port.become, args=[it.line.port])
+            rom.start()
+            it.job = replace(it.job, url=str(path), back_within_s=60.0)
+            done = flash(it, content)
+            rom.join()
+    assert it.flash(len(content), offset=0) == content
+    assert (done.chip, done.written, done.attempts) == ("esp32c3", len(content), 1)
+
+
+def test_a_board_whose_bootloader_does_not_come_is_said_so(bench, tmp_path):
+    it = bench(ESP32_C3, before="bootloader", offset=0)
+    path = tmp_path / "usb-esp32-c3"
+    with SimulatedBoard("sim-esp32", directory=tmp_path / "board") as board:
+        board.power_on()
+        with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()"):
+            it.job = replace(it.job, url=str(path), back_within_s=0.3)
+            with pytest.raises(BoardProblem, match=r"there is no board at|is gone"):
+                flash(it, esp_content("ESP32-C3", 40_001))
+    assert it.model.requests == []
 
 
 def test_nothing_on_the_line_is_said_so(tmp_path, bench):

@@ -89,7 +89,7 @@ def cached(folder: Path) -> dict[str, str]:
 def test_a_name_is_all_that_it_takes(flash, folders, drive, running):
     done = flash("--json", **cached(folders))
     assert done.returncode == 0, done.stderr
-    assert drive.restarted.is_set()
+    assert drive.restarted.wait(60)
     said = json.loads(done.stdout)
     assert (said["board"], said["port"]) == ("desk-pico", running.serial_url)
     assert (said["sha256"], said["sha256_recorded"]) == (SHA256, True)

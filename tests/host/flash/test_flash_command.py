@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 from bootsel_model import RP2040, BootselModel, uf2_file
+from efuse_model import KEY0, EfuseModel
 from esp_rom_model import ESP32_C3
 from flash_support import esp_content
 
@@ -113,7 +116,7 @@ def test_a_pico_is_flashed_by_its_drive(uf2, tmp_path):
     try:
         done = handfast("flash", "--board", "pico-w", "--firmware", uf2, "--drive", model.folder)
         assert done.returncode == 0, done.stderr
-        assert model.restarted.is_set()
+        assert model.restarted.wait(60)
         assert "RP2040" in done.stdout
     finally:
         model.close()
@@ -155,3 +158,72 @@ def test_fuses_are_shown_and_not_burned(bench, tmp_path, options):
     assert "cannot be undone" in done.stdout
     assert "nothing was burned" in done.stderr
     assert not [address for address in it.model.registers if 0x60008800 <= address < 0x60008A00]
+
+
+def burn_in_a_terminal(
+    bench, tmp_path: Path, typed: Callable[[str], str]
+) -> tuple[EfuseModel, bytes, subprocess.CompletedProcess[str]]:
+    """Ask to burn a key and type ``typed(phrase)``; by then another key is in the file."""
+    it = bench(ESP32_C3, offset=0)
+    it.model.registers = fuses = EfuseModel(it.model.registers)
+    file, key = tmp_path / "key.bin", bytes(range(32))
+    file.write_bytes(key)
+    words = ("fuses", "--port", it.line.port, "--before", "no-reset", "--encryption-key", file)
+    hand, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "handfast", "board", *map(str, words), "--burn"],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        said = b""
+        while not said.endswith(b"anything else not to: "):
+            piece = os.read(process.stderr.fileno(), 4096)
+            assert piece, said.decode()
+            said += piece
+        assert not fuses.burned
+        file.write_bytes(bytes(range(100, 132)))
+        phrase = re.search("Type '(.*)' to burn", said.decode())
+        assert phrase is not None
+        os.write(hand, f"{typed(phrase[1])}\n".encode())
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        os.close(hand)
+        os.close(terminal)
+    return (
+        fuses,
+        key,
+        subprocess.CompletedProcess(words, process.returncode, out.decode(), err.decode()),
+    )
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        lambda _: "yes",
+        lambda phrase: phrase + " ",
+        lambda phrase: phrase.upper(),
+        lambda phrase: phrase.replace("burn 2", "burn 3"),
+        lambda phrase: phrase.replace("00:00:00:00:00:00", "00:00:00:00:00:01"),
+    ],
+    ids=["yes", "a space more", "capitals", "another number", "another chip"],
+)
+def test_another_phrase_burns_nothing(bench, tmp_path, typed):
+    fuses, _, done = burn_in_a_terminal(bench, tmp_path, typed)
+    assert done.returncode == 5, done.stderr
+    assert "that is not the phrase: nothing was burned" in done.stderr
+    assert "Burned." not in done.stdout
+    assert not fuses.burned
+
+
+def test_the_phrase_to_the_letter_burns_the_key_that_was_shown(bench, tmp_path):
+    fuses, key, done = burn_in_a_terminal(bench, tmp_path, lambda phrase: phrase)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("Burned.\n")
+    assert sorted(fuses.burned) == [0, KEY0]
+    words = b"".join(word.to_bytes(4, "little") for word in fuses.burned[KEY0])
+    assert words == key[::-1]  # the order that the chip has it in
+    assert fuses.burned[0][2] >> 18 & 0x7 == 1  # SPI_BOOT_CRYPT_CNT

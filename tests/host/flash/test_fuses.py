@@ -80,6 +80,26 @@ def test_nothing_else_burns_anything(tmp_path, typed, encryption_key, signing_ke
     assert plan.phrase == f"burn 4 fuses of {MAC} for good"
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+def test_the_key_that_was_there_when_the_plan_was_shown_is_burned(tmp_path, chip, encryption_key):
+    key = encryption_key.read_bytes()
+    plan = plan_burns(chip, MAC, encryption_key=encryption_key, signing_key=None)
+    encryption_key.write_bytes(bytes(range(100, 132)))
+    esp = virtual(chip, tmp_path / "fuses.bin")
+    written: list[bytes] = []
+    write = esp.write_reg
+
+    def note(address, value, *rest, **options):
+        written.append(value.to_bytes(4, "little"))
+        return write(address, value, *rest, **options)
+
+    esp.write_reg = note  # what is burned cannot be read
+    with open_fuses(esp) as commands:
+        burn(plan, plan.phrase, commands)
+    assert key[::-1] in b"".join(written)  # the order that chips have it in
+    assert repr(key) not in repr(plan)  # as a traceback might show it
+
+
 def test_a_plan_says_each_fuse_and_that_it_stays(encryption_key, signing_key):
     plan = plan_burns("esp32", MAC, encryption_key=encryption_key, signing_key=signing_key)
     text = "\n".join(plan.lines())

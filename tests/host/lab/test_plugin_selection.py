@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from handfast.boards import virtual
-from handfast.boards.definition import load_boards
-from handfast.boards.detached import start_detached, stop_detached
-from handfast.boards.discovery import Port, scan
 from handfast.errors import UsageError
 from handfast.lab.pytest_plugin.selection import candidates, fitting, read_bench, why_none
 
@@ -83,21 +80,20 @@ def test_a_bench_gives_a_board_what_its_commands_can_do(bench: Path) -> None:
     )
 
 
-def test_a_board_of_the_scan_is_found_by_its_name_wherever_it_is(
-    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_board_of_the_scan_is_known_by_its_name_and_not_by_a_port(
+    bench: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    board = start_detached("sim-pico-w")
-    try:
-        (found,) = scan([Port(board.serial_url)], load_boards())
-        assert found.name is not None
-        (candidate,) = candidates(found.name, bench)
-        with pytest.raises(UsageError, match=f"found: {found.name} at {board.serial_url}"):
-            candidates("pico-w@FF", bench)
-    finally:
-        stop_detached(board)
-    assert (candidate.url, candidate.board) == (board.serial_url, "sim-pico-w")
+    (candidate,) = candidates("sim-pico-w@0aff", bench)
+    assert (candidate.url, candidate.board) == ("sim-pico-w@0AFF", "sim-pico-w")
     assert not candidate.capabilities & {"power_cut", "clock"}  # it hangs on a wire
+    file = tmp_path / "names.toml"
+    file.write_text('[board.x]\nurl = "pico-w@0aff"\n[board.y]\nurl = "rfc2217://u@host:1"\n')
+    named, other = read_bench(file)
+    assert (named.name, named.url, named.board) == ("x", "pico-w@0AFF", "pico-w")
+    assert named.capabilities == {"real_radio"}
+    assert (other.url, other.board) == ("rfc2217://u@host:1", "")
+    with pytest.raises(UsageError, match="there is no board 'pico-x'"):
+        candidates("pico-x@FF", bench)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +107,8 @@ def test_a_board_of_the_scan_is_found_by_its_name_wherever_it_is(
         ("[board.x]\nurl = 'a'\ncapabilities = ['power_cut']", "only a simulated board has"),
         ("[board.x]\nurl = 'a'\nboard = 'esp9000'", "there is no board"),
         ("[board.x]\nurl = 'a'\nboard = 7", "board must be a text"),
+        ("[board.x]\nurl = 'pico-w@1'\nboard = 'pico'", "board is pico, and url names a pico-w"),
+        ("[board.x]\nurl = 'esp9000@1'", "there is no board"),
         ("[board.x]\nurl = 'a'\ndrive = ['/mnt']", "drive must be a text"),
     ],
 )

@@ -6,16 +6,19 @@ import contextlib
 import os
 import select
 import socket
+import termios
 import threading
 import time
 import tty
 from collections.abc import Callable
+from pathlib import Path
 
 import serial
 from serial import rfc2217
 
 _POLL_S = 0.02
 _BYTES = 4096
+_SPEED = 5  # of what tcgetattr returns: ospeed
 
 
 class CutCable:
@@ -26,6 +29,8 @@ class CutCable:
         cut_after: bytes towards the board after which both ends are gone; None for never.
         lose: the number of the one byte towards the board that gets lost; None for none.
         delay_s: how long bytes towards the board are on their way.
+        cut_behind: bytes towards the board behind which both ends are gone; None for none.
+        cut_at_1200: both ends are gone once somebody has set 1200 baud.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class CutCable:
         cut_after: int | None = None,
         lose: int | None = None,
         delay_s: float = 0,
+        cut_behind: bytes | None = None,
+        cut_at_1200: bool = False,
     ) -> None:
         self._board = os.open(board_url, os.O_RDWR | os.O_NOCTTY)
         self._master, client = os.openpty()
@@ -45,13 +52,16 @@ class CutCable:
         self._cut_after = cut_after
         self._lose = lose
         self._delay_s = delay_s
+        self._cut_behind = cut_behind
+        self._cut_at_1200 = cut_at_1200
+        self._last = b""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
 
     def _carry(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._stop.is_set():
+            while not (self._stop.is_set() or self._is_at_1200()):
                 ready = select.select([self._master, self._board], [], [], _POLL_S)[0]
                 if self._master in ready and not self._to_board(os.read(self._master, _BYTES)):
                     break
@@ -60,6 +70,9 @@ class CutCable:
         for handle in (self._client, self._master, self._board):
             os.close(handle)
 
+    def _is_at_1200(self) -> bool:
+        return self._cut_at_1200 and termios.tcgetattr(self._client)[_SPEED] == termios.B1200
+
     def _to_board(self, data: bytes) -> bool:
         if self._cut_after is not None:
             data = data[: self._cut_after - self.carried]
@@ -67,11 +80,18 @@ class CutCable:
         at = -1 if self._lose is None else self._lose - self.carried
         _write_all(self._board, data[:at] + data[at + 1 :] if 0 <= at < len(data) else data)
         self.carried += len(data)
+        if self._cut_behind is not None:
+            self._last = (self._last + data)[-2 * _BYTES :]
+            if self._cut_behind in self._last:
+                return False
         return self.carried != self._cut_after
 
     @property
     def is_cut(self) -> bool:
         return not self._thread.is_alive()
+
+    def join(self) -> None:
+        self._thread.join()
 
     def close(self) -> None:
         self._stop.set()
@@ -82,6 +102,76 @@ class CutCable:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class NativePort:
+    """The port of a board with USB of its own: it goes away with the board, and comes back.
+
+    Args:
+        board_url: the board's own PTY.
+        path: the port's name that stays, as those below ``/dev/serial/by-id`` do: a link, to
+            another device each time.
+        leaves_after: what is sent to the board when it goes for the first time.
+        leaves_at_1200: it goes when it is opened at 1200 baud.
+    """
+
+    def __init__(
+        self,
+        board_url: str,
+        path: Path,
+        *,
+        leaves_after: bytes | None = None,
+        leaves_at_1200: bool = False,
+    ) -> None:
+        self._board_url, self._path = board_url, path
+        self._leaves_after = leaves_after
+        self._leaves_at_1200 = leaves_at_1200
+        self._cable: CutCable | None = None
+        self.came = 0
+        self.plug()
+
+    @property
+    def url(self) -> str:
+        return str(self._path)
+
+    def plug(self) -> None:
+        assert self._cable is None
+        self._cable = CutCable(
+            self._board_url, cut_behind=self._leaves_after, cut_at_1200=self._leaves_at_1200
+        )
+        self._leaves_after = None
+        self._path.symlink_to(self._cable.url)
+        self.came += 1
+
+    def unplug(self) -> None:
+        if self._cable is not None:
+            self._cable.close()
+            self._path.unlink()
+            self._cable = None
+
+    def come_back(self) -> None:
+        """Wait until it has gone, and be there again."""
+        self._see_it_go()
+        self.plug()
+
+    def become(self, device: Path) -> None:
+        """Wait until it has gone, and be another device's: that of a bootloader."""
+        self._see_it_go()
+        self._path.symlink_to(device)
+
+    def _see_it_go(self) -> None:
+        self.wait_until_cut()
+        self.unplug()
+
+    def wait_until_cut(self) -> None:
+        assert self._cable is not None
+        self._cable.join()
+
+    def __enter__(self) -> NativePort:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unplug()
 
 
 def _write_all(handle: int, data: bytes) -> None:

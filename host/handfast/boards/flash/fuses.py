@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,13 +26,16 @@ _LATER_CHIPS: Final = ("esp32c3", "esp32c6", "esp32h2", "esp32s3")
 
 @dataclass(frozen=True, slots=True)
 class Burn:
-    """One step: a ``key`` or the ``digest`` of a public key into a block, or ``fuse`` = value."""
+    """One step: a ``key`` or the ``digest`` of a public key into a block, or ``fuse`` = value.
+
+    ``content`` is the key's file as it was read when the plan was made.
+    """
 
     kind: Literal["key", "digest", "fuse"]
     name: str
     value: str
     effect: str
-    file: Path | None = None
+    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +91,33 @@ def plan_burns(
         key = _read(encryption_key)
         if len(key) != _KEY_BYTES or len(set(key)) == 1:
             raise UsageError(f"{encryption_key} must hold {_KEY_BYTES} random octets")
-        burns += _encryption(name, encryption_key)
+        burns += _encryption(name, encryption_key, key)
     if signing_key is not None:
-        _read(signing_key)
-        burns += _secure_boot(name, signing_key)
+        burns += _secure_boot(name, signing_key, _read(signing_key))
     return BurnPlan(name, mac, tuple(burns))
 
 
-def _encryption(chip: str, file: Path) -> list[Burn]:
+def _encryption(chip: str, file: Path, key: bytes) -> list[Burn]:
     hidden = "the key, which nothing can read or change any more"
     if chip == "esp32":
         return [
-            Burn("key", "flash_encryption", str(file), hidden, file),
+            Burn("key", "flash_encryption", str(file), hidden, key),
             Burn("fuse", "FLASH_CRYPT_CONFIG", "15", "the key is tweaked by all address bits"),
             Burn("fuse", "FLASH_CRYPT_CNT", "1", "the flash is read through the cipher"),
         ]
     return [
-        Burn("key", "BLOCK_KEY0", str(file), hidden, file),
+        Burn("key", "BLOCK_KEY0", str(file), hidden, key),
         Burn("fuse", "SPI_BOOT_CRYPT_CNT", "1", "the flash is read through the cipher"),
     ]
 
 
-def _secure_boot(chip: str, file: Path) -> list[Burn]:
+def _secure_boot(chip: str, file: Path, key: bytes) -> list[Burn]:
     trusted = "the digest of the one key whose signatures count"
     block, switch = (
         ("BLOCK2", "ABS_DONE_1") if chip == "esp32" else ("BLOCK_KEY1", "SECURE_BOOT_EN")
     )
     return [
-        Burn("digest", block, str(file), trusted, file),
+        Burn("digest", block, str(file), trusted, key),
         Burn("fuse", switch, "1", "unsigned images do not start"),
     ]
 
@@ -170,7 +172,7 @@ def _queue(chip: str, step: Burn, commands: Any) -> None:
     if step.kind == "fuse":
         commands.burn_efuse({step.name: step.value})
         return
-    content = io.BytesIO(_read(step.file)) if step.file else io.BytesIO()
+    content = io.BytesIO(step.content)
     if chip == "esp32":
         if step.kind == "key":
             commands.burn_key([step.name], [content])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ from handfast.boards.flash.bootsel import (
     wait_for_drive,
 )
 from handfast.boards.flash.uf2 import Uf2Image, family_name, refuse_wrong_family
-from handfast.errors import BoardProblem, EnvironmentProblem
+from handfast.boards.serial_port import NoAnswer
+from handfast.errors import BoardProblem, EnvironmentProblem, Refused
 
 Progress = Callable[[str, float], None]
 Way = Literal["auto", "drive", "picotool"]
@@ -33,6 +35,7 @@ _PIECE_BYTES = 65536
 _DRIVE_S = 30.0
 _RESTART_S = 15.0
 _PICOTOOL_S = 120.0
+_PICOTOOL_INFO_S = 10.0
 _LOOK_AGAIN_S = 0.1
 
 
@@ -47,7 +50,8 @@ class PicoJob:
         url: the serial port of a board that runs; None for one that is in BOOTSEL mode already.
         drive: the folder of its drive, where several are mounted; if it is there, the board is in
             BOOTSEL mode already.
-        way: ``auto`` is the drive if there is one, else picotool.
+        way: ``auto`` is the drive if there is one, else picotool; of a board that must first come
+            to BOOTSEL mode, what sees it first.
         roots: where drives are mounted.
     """
 
@@ -79,7 +83,8 @@ def flash_pico(
     """Bring the board to BOOTSEL, copy ``image`` there, and see it restart.
 
     Raises:
-        Refused: the image is another chip's, or the drive another board's; nothing was written.
+        Refused: the image is another chip's, or the drive another board's, or picotool could take
+            another board for this one; nothing was written.
         BoardProblem: no drive appeared, it went away too early, or the board did not restart.
         EnvironmentProblem: picotool was asked for and is not there.
     """
@@ -87,9 +92,13 @@ def flash_pico(
     refuse_wrong_family(image, job.families, source=source, board=f"a board with an {job.chip}")
     progress("bootsel", 0)
     told = job.url is not None and not (job.drive is not None and _is_drive(job.drive))
+    may_take_picotool = _may_take_picotool(job)
     if told and job.url is not None:
+        if may_take_picotool and _picotool_sees_a_board():
+            _refuse_picotool(job)
+            may_take_picotool = False
         enter_bootloader(job.url)
-    if _takes_picotool(job):
+    if may_take_picotool and _takes_picotool(job, told=told):
         way = "picotool"
         _load_by_picotool(image, source)
     else:
@@ -102,14 +111,54 @@ def flash_pico(
     )
 
 
-def _takes_picotool(job: PicoJob) -> bool:
+def _may_take_picotool(job: PicoJob) -> bool:
+    there = shutil.which("picotool") is not None
+    if job.way == "picotool" and not there:
+        raise EnvironmentProblem("picotool is not on the PATH: install it, or leave it away")
+    return job.way == "picotool" or (job.way == "auto" and job.drive is None and there)
+
+
+def _refuse_picotool(job: PicoJob) -> None:
+    """Refuse what cannot tell two boards apart, where nothing else can be taken."""
     if job.way == "picotool":
-        if shutil.which("picotool") is None:
-            raise EnvironmentProblem("picotool is not on the PATH: install it, or leave it away")
-        return True
-    if job.way == "drive" or job.drive is not None or shutil.which("picotool") is None:
+        raise Refused(
+            "another board is in BOOTSEL mode already, and picotool would take it for this one: "
+            "unplug it, or leave picotool away"
+        )
+
+
+def _takes_picotool(job: PicoJob, *, told: bool) -> bool:
+    """Say whether picotool is to be taken, or the drive; a board that was ``told`` is waited for.
+
+    Raises:
+        NoAnswer: neither sees the board in time.
+    """
+    give_up = time.monotonic() + job.drive_within_s
+    while True:
+        fitting = (drive.board_id == job.board_id for drive in find_drives(job.roots))
+        if job.way == "auto" and any(fitting):
+            return False
+        if not told or _picotool_sees_a_board():
+            return True
+        if time.monotonic() >= give_up:
+            raise NoAnswer(
+                f"no board in BOOTSEL mode appeared within {job.drive_within_s:g} s, neither as a "
+                "drive nor to picotool: hold BOOTSEL while you plug the board in, and see that "
+                "you may use its USB device"
+            )
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _picotool_sees_a_board() -> bool:
+    """Say whether any board is in BOOTSEL mode: without one ``picotool info`` fails."""
+    try:
+        done = subprocess.run(
+            ["picotool", "info"], capture_output=True, timeout=_PICOTOOL_INFO_S, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
         return False
-    return not any(drive.board_id == job.board_id for drive in find_drives(job.roots))
+    return done.returncode == 0
 
 
 def _drive(job: PicoJob, *, told: bool) -> Drive:
@@ -129,13 +178,19 @@ def _is_drive(folder: Path) -> bool:
 
 
 def _copy(image: Uf2Image, drive: Drive, progress: Progress) -> None:
-    """Copy piece by piece, each on the drive before the next: a cache holds nothing back."""
+    """Copy piece by piece, each on the drive before the next: a cache holds nothing back.
+
+    Raises:
+        BoardProblem: the drive went away before it had all, whether or not writing to it failed.
+    """
     content = image.content
     done = 0
     try:
         with (drive.folder / _NAME).open("wb", buffering=0) as file:
             while done < len(content):
                 progress("write", done / len(content))
+                if not drive.present:
+                    raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
                 done += file.write(content[done : done + _PIECE_BYTES])
                 os.fsync(file.fileno())
     except OSError as error:

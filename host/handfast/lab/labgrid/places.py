@@ -27,7 +27,7 @@ from handfast.lab.labgrid.coordinator import Coordinator, NotExported
 from handfast.lab.labgrid.micropython import MicroPythonDriver
 from handfast.lab.labgrid.simulator import SimulatedBoardDriver
 from handfast.lab.pytest_plugin.leases import Lease, take
-from handfast.lab.pytest_plugin.power import WiredBench
+from handfast.lab.pytest_plugin.power import NATIVE_BACK_S, WiredBench
 from handfast.lab.pytest_plugin.selection import SIMULATED_ONLY, Candidate
 
 _LOCAL = "127.0.0.1"
@@ -262,6 +262,11 @@ class PlaceBench:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+
+    @property
+    def back_within_s(self) -> float:
+        """How long a line may be away by itself; one of an exporter's is gone with the exporter."""
+        return NATIVE_BACK_S if self._place.remote is None else 0.0
 
     @property
     def serial_url(self) -> str:

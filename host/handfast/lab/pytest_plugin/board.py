@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from handfast.errors import BoardProblem
 from handfast.lab.pytest_plugin.device import Device
+from handfast.lab.pytest_plugin.power import NATIVE_BACK_S, Bench
 from handfast.lab.pytest_plugin.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from handfast.boards.serial_link import SerialLink
     from handfast.lab.pytest_plugin.gateway import Gateway
-    from handfast.lab.pytest_plugin.power import Bench
 
 _ENROLLED_S = 60.0
 _POLL_S = 0.05
@@ -57,8 +57,10 @@ class Board:
         self.notes: list[str] = []
         self.answers_ms: list[list[float]] = []  # [unix seconds, ms that exec or call took]
         self.heap_free: list[list[float]] = []  # [unix seconds, octets] when a test has ended
+        self.silence = ""  # why it did not answer last
         self._files = files
         self._link: SerialLink | None = None
+        self._back_by = 0.0  # when a line is there again that went with a restart
         self._state: State = "unknown"
         self._cutting = False
         self._random = random.Random()  # noqa: S311 - where a cut falls is no secret
@@ -112,7 +114,7 @@ class Board:
         """Run its application (``main.py``) from a fresh start."""
         link = self._open()
         self._stop_listening()
-        self.transcript.follow(link.start_application())
+        self.transcript.follow(link.start_application(back_within_s=self._back_within_s))
         self._state = "application"
 
     # On the device
@@ -183,12 +185,14 @@ class Board:
     def _restart(self, restart: Callable[[], None]) -> None:
         """Start it again, and listen from the first line on, or as soon as the line is back."""
         if self.bench.keeps_line:
-            self._listen()
-            restart()
+            with suppress(BoardProblem):  # it may have no line because it needs a restart
+                self._listen(NATIVE_BACK_S, now=True)
         else:
             self._let_go()
-            restart()
-            self._listen()
+        restart()
+        self._back_by = time.monotonic() + NATIVE_BACK_S
+        if self.transcript.console is None:
+            self._listen(NATIVE_BACK_S)
         self._state = "application"
 
     @contextmanager
@@ -241,12 +245,18 @@ class Board:
     # The serial line
 
     def answers(self, timeout_s: float) -> bool:
-        """Say whether it gives a prompt."""
+        """Say whether it gives a prompt; a line that is away is waited for first."""
+        from handfast.boards.serial_port import Unplugged
+
         try:
             self._stop_listening()
-            self._open().interrupt(timeout_s=timeout_s)
-        except BoardProblem:
+            try:
+                self._open().interrupt(timeout_s=timeout_s)
+            except Unplugged:  # only now it goes away, to come back
+                self._open().interrupt(timeout_s=timeout_s)
+        except BoardProblem as problem:
             self._state = "unknown"
+            self.silence = str(problem)
             return False
         self._state = "repl"
         return True
@@ -260,7 +270,7 @@ class Board:
     def overhear(self, seconds: float) -> None:
         """Keep what a board that gives no prompt prints by itself: a panic, boot after boot."""
         with suppress(BoardProblem):
-            self._listen()
+            self._listen(0, now=True)
             time.sleep(seconds)
         self._stop_listening()
 
@@ -282,11 +292,30 @@ class Board:
         self._let_go()
         self.bench.close()
 
-    def _open(self) -> SerialLink:
+    @property
+    def _back_within_s(self) -> float:
+        """How long a line that is away may take to come back; one that was never there has none."""
+        by_itself = 0.0 if self._link is None else self.bench.back_within_s
+        return max(by_itself, self._back_by - time.monotonic())
+
+    def _open(self, *, now: bool = False) -> SerialLink:
+        """Open its line; one that has gone away since it was opened, when it is back.
+
+        ``now``: it is there, or it is not.
+        """
         from handfast.boards.serial_link import SerialLink
 
+        back_within_s = 0.0 if now else self._back_within_s
         if self._link is None:
-            self._link = SerialLink.open(self.serial_url)
+            self._link = SerialLink.open(
+                lambda: self.serial_url,
+                within_s=back_within_s,
+                overheard=lambda text: self.transcript.add(text),
+            )
+        elif self._link.is_gone:
+            self._stop_listening()
+            self._state = "unknown"
+            self._link.reopen(back_within_s)
         return self._link
 
     def _repl(self) -> SerialLink:
@@ -298,9 +327,10 @@ class Board:
             self._state = "repl"
         return link
 
-    def _listen(self) -> None:
+    def _listen(self, back_within_s: float, *, now: bool = False) -> None:
         self._stop_listening()
-        self.transcript.follow(self._open().console())
+        link = self._open(now=now)
+        self.transcript.follow(link.console(back_within_s=back_within_s))
 
     def _stop_listening(self) -> None:
         console = self.transcript.console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,12 @@ class Flasher:
         self._records = records
         self._run = run
 
-    def flash(self, candidate: Candidate) -> str:
+    def flash(self, candidate: Candidate, where: Callable[[], str] | None = None) -> str:
         """Flash a leased board, unless this run has; returns what the report says, "" if nothing.
+
+        Args:
+            candidate: the board.
+            where: says what port it is at now, where its ``url`` does not.
 
         Raises:
             HandfastError: it is not known what board it is, or it cannot be flashed.
@@ -43,19 +48,20 @@ class Flasher:
             if record.read_text(encoding="utf-8") == self._run:
                 return ""
         record.unlink(missing_ok=True)  # a flash that is broken off leaves nobody's firmware
-        told = self._put(candidate, _definition(candidate))
+        where = where or (lambda: candidate.url)
+        told = self._put(candidate, where, _definition(candidate))
         write_atomically(record, self._run.encode())
         return told
 
-    def _put(self, candidate: Candidate, board: BoardDefinition) -> str:
+    def _put(self, candidate: Candidate, where: Callable[[], str], board: BoardDefinition) -> str:
         from handfast.boards.definition import load_boards
         from handfast.boards.flash.flash_board import Options, firmware_for, flash_board
         from handfast.boards.flash.running import ask_running, compare_board
 
         image = firmware_for(board, file=self._firmware)
         options = Options(drive=Path(candidate.drive) if candidate.drive else None)
-        done = flash_board(board, image, port=candidate.url, options=options)
-        running = ask_running(lambda: candidate.url, timeout_s=_STARTED_S)
+        done = flash_board(board, image, port=where(), options=options)
+        running = ask_running(where, timeout_s=_STARTED_S)
         compare_board(running, board, load_boards(), published=self._firmware is None)
         return (
             f"flashed as {board.name} with {image.path.name} ({done.written} bytes written): it "

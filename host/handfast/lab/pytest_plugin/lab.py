@@ -97,6 +97,7 @@ class Lab:
             self.settings.parallel,
             traced=self.settings.coverage,
             flasher=self._flasher(),
+            run=self._run,
         )
         self._stack.callback(pool.close)
         return pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from handfast.lab.pytest_plugin.leases import Held, take
 from handfast.lab.pytest_plugin.power import Bench, VirtualBench, WiredBench
 from handfast.lab.pytest_plugin.recovery import ANSWER_S, NOT_FLASHED, QUARANTINED, recover
 from handfast.lab.pytest_plugin.selection import Candidate, fitting, why_none
+from handfast.lab.pytest_plugin.whereabouts import Whereabouts, is_stable_name
 
 if TYPE_CHECKING:
     from handfast.lab.pytest_plugin.flashing import Flasher
@@ -59,6 +60,7 @@ class Pool:
         at_once: how many boards are made ready at once.
         traced: simulated boards note the lines that they run, below ``folder``.
         flasher: puts firmware on wired boards; None leaves theirs alone.
+        run: what names the run, the same in all its processes.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Pool:
         *,
         traced: bool = False,
         flasher: Flasher | None = None,
+        run: str = "",
     ) -> None:
         self._boards = boards
         self._leases = leases
@@ -79,6 +82,7 @@ class Pool:
         self._at_once = at_once
         self._traced = traced
         self._flasher = flasher
+        self._run = run
         self._slots: list[_Slot] = []
         self._buried: list[Board] = []
 
@@ -183,7 +187,7 @@ class Pool:
         for has_been_brought_back in (False, True):
             board.rest()
             try:
-                told = self._flasher.flash(slot.candidate)
+                told = self._flasher.flash(slot.candidate, self._locate(slot.candidate))
                 return True, [*notes, *([told] if told else [])]
             except HandfastError as problem:
                 notes += [NOT_FLASHED, str(problem)]
@@ -202,8 +206,20 @@ class Pool:
         if chosen.place is not None:
             return chosen.place.bench
         return WiredBench(
-            chosen.url, reset=chosen.reset, power_off=chosen.power_off, power_on=chosen.power_on
+            chosen.url,
+            locate=self._locate(chosen),
+            reset=chosen.reset,
+            power_off=chosen.power_off,
+            power_on=chosen.power_on,
         )
+
+    def _locate(self, candidate: Candidate) -> Callable[[], str] | None:
+        """Return what finds a board that is known by its stable name; None for one by its URL."""
+        if not is_stable_name(candidate.url):
+            return None
+        from handfast.boards.local_ports import local_ports
+
+        return Whereabouts(candidate.url, self._leases, self._run, local_ports).url
 
     def _virtual(self, profile: str, name: str) -> Bench:
         try:
@@ -274,6 +290,8 @@ class Pool:
         slot.busy = False
         slot.dead = ", ".join(tried)
         if slot.board is not None:
+            if slot.board.silence:
+                slot.dead += f" ({slot.board.silence})"
             slot.board.notes.append(QUARANTINED)
             slot.board.overhear(_LAST_WORDS_S)
             slot.board.rest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from handfast.boards.virtual_board import VirtualBoard
 
 _COMMAND_S = 30.0
+NATIVE_BACK_S = 20.0  # a port of native USB, which goes with its board
 # With sys.settrace a board has source instead of bytecode, and the frames of it, in its heap.
 _TRACED: dict[str, Any] = {"options": ("settrace",), "heap_kb": 1024}
 
@@ -25,6 +26,10 @@ class Bench(Protocol):
     @property
     def keeps_line(self) -> bool:
         """Whether who has the line open still has it after a reset or a power cycle."""
+
+    @property
+    def back_within_s(self) -> float:
+        """How long a line that has gone away may take to come back by itself."""
 
     @property
     def pace(self) -> int:
@@ -53,12 +58,16 @@ class Bench(Protocol):
 class VirtualBench:
     """Around a simulated or emulated board everything can be done.
 
+    Its line is taken away by nothing but its end.
+
     Args:
         profile: the board's definition.
         folder: where its flash image is, and with ``traced`` the file of the lines that it ran.
         name: its name in messages.
         traced: run a build that notes them; a simulated board has one.
     """
+
+    back_within_s = 0.0
 
     def __init__(self, profile: str, folder: Path, name: str, *, traced: bool = False) -> None:
         from handfast.boards.simulator import SimulatedBoard
@@ -110,22 +119,38 @@ class VirtualBench:
 
 
 class WiredBench:
-    """A board on a serial line; what moves its power and reset lines are the user's commands."""
+    """A board on a serial line; what moves its power and reset lines are the user's commands.
+
+    Args:
+        serial_url: the path or URL of its line, or its stable name.
+        locate: says where a board with a stable name is now.
+        reset: the command that presses its reset button; without one it cannot be.
+        power_off: the command that takes its power away.
+        power_on: the command that gives it back.
+    """
 
     keeps_line = True
+    back_within_s = NATIVE_BACK_S
     pace = 1
 
     def __init__(
         self,
         serial_url: str,
         *,
+        locate: Callable[[], str] | None = None,
         reset: Sequence[str] = (),
         power_off: Sequence[str] = (),
         power_on: Sequence[str] = (),
     ) -> None:
-        self.serial_url = serial_url
+        self._name = serial_url
+        self._locate = locate
         self.power_was_cut = False
         self._reset, self._off, self._on = reset, power_off, power_on
+
+    @property
+    def serial_url(self) -> str:
+        """The path or URL of its serial line, wherever that is now."""
+        return self._name if self._locate is None else self._locate()
 
     def reset(self) -> None:
         """Press the reset button."""
@@ -134,7 +159,7 @@ class WiredBench:
     def power_cycle(self, *, rtc: int | None = None) -> None:
         """Take the power away and give it back."""
         if rtc is not None:
-            raise _cannot(self.serial_url, "clock")
+            raise _cannot(self._name, "clock")
         self.power_off()
         self._run(self._on, "power_on")
 
@@ -157,7 +182,7 @@ class WiredBench:
         from handfast.errors import BoardProblem
 
         if not command:
-            raise _cannot(self.serial_url, what)
+            raise _cannot(self._name, what)
         try:
             subprocess.run(
                 command, check=True, timeout=_COMMAND_S, stdin=subprocess.DEVNULL, text=True,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handfast.errors import BoardProblem, UsageError
+from handfast.errors import UsageError
 from handfast.lab.pytest_plugin.leases import Held
 from handfast.lab.pytest_plugin.power import Bench
+from handfast.lab.pytest_plugin.whereabouts import is_stable_name
 
 if TYPE_CHECKING:
     from handfast.boards.definition import Kind
@@ -49,7 +50,8 @@ class Candidate:
     """A board that could be leased.
 
     ``profile`` is that of a virtual one, of which there are as many as are asked for; a wired
-    one has a ``url`` and the commands that its bench has; one behind labgrid has a ``place``.
+    one has a ``url``, or its stable name as that, and the commands that its bench has; one behind
+    labgrid has a ``place``.
     ``board`` is its definition's name, ``drive`` where its BOOTSEL drive is mounted; "" is unknown.
     """
 
@@ -88,7 +90,7 @@ def candidates(choice: str, bench: Path) -> list[Candidate]:
         return desk
     if choice == "emulated":
         return _runnable(emulated)
-    if "@" in choice and "/" not in choice:
+    if is_stable_name(choice):
         return [_by_name(choice)]
     if "/" in choice:
         return [Candidate(choice, frozenset(), url=choice)]
@@ -142,14 +144,22 @@ def _wired(file: Path, name: str, table: Any) -> Candidate:
     if not isinstance(table, dict) or set(table) - _KEYS:
         raise UsageError(f"{where} has a key that is not known (known: {', '.join(sorted(_KEYS))})")
     if not isinstance(url := table.get("url"), str) or not url:
-        raise UsageError(f"{where} url is missing: the serial port's path or URL")
+        raise UsageError(
+            f"{where} url is missing: the serial port's path or URL, or the board's stable name"
+        )
     for key in ("board", "drive"):
         if not isinstance(table.get(key, ""), str):
             raise UsageError(f"{where} {key} must be a text, not {table[key]!r}")
     lists = {key: _texts(where, key, table.get(key, [])) for key in _KEYS - _TEXTS}
+    board = table.get("board", "")
+    if is_stable_name(url):
+        url, called = _stable(url)
+        if board not in ("", called):
+            raise UsageError(f"{where} board is {board}, and url names a {called}")
+        board = called
     if claimed := SIMULATED_ONLY & set(lists["capabilities"]):
         raise UsageError(f"{where} only a simulated board has {', '.join(sorted(claimed))}")
-    capabilities = {*lists["capabilities"], *_of_definition(table.get("board"))} - SIMULATED_ONLY
+    capabilities = {*lists["capabilities"], *_of_definition(board)} - SIMULATED_ONLY
     if lists["reset"]:
         capabilities.add("reset")
     if lists["power_off"] and lists["power_on"]:
@@ -158,7 +168,7 @@ def _wired(file: Path, name: str, table: Any) -> Candidate:
         name,
         frozenset(capabilities),
         url=url,
-        board=table.get("board", ""),
+        board=board,
         drive=table.get("drive", ""),
         reset=lists["reset"],
         power_off=lists["power_off"],
@@ -173,23 +183,23 @@ def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
 
 
 def _by_name(name: str) -> Candidate:
-    """Return the board that is called so, wherever it is plugged in."""
-    from handfast.boards.definition import load_board, load_boards
-    from handfast.boards.discovery import find
-    from handfast.boards.local_ports import local_ports
-
-    board = load_board(name.rpartition("@")[0])
-    try:
-        port = find(name, local_ports(), load_boards())
-    except BoardProblem as problem:
-        raise UsageError(str(problem)) from problem
-    return Candidate(name, board.capabilities - SIMULATED_ONLY, url=port.url, board=board.name)
+    """Return the board that is called so, wherever it will be plugged in."""
+    url, board = _stable(name)
+    return Candidate(name, _of_definition(board) - SIMULATED_ONLY, url=url, board=board)
 
 
-def _of_definition(name: object) -> frozenset[str]:
+def _stable(name: str) -> tuple[str, str]:
+    """Return a stable name as ``handfast board scan`` prints it, and its board's definition's."""
+    from handfast.boards.discovery import stable_name
+
+    board, _, hardware_id = name.rpartition("@")
+    return stable_name(board, hardware_id), board
+
+
+def _of_definition(name: str) -> frozenset[str]:
     from handfast.boards.definition import load_board
 
-    return load_board(str(name)).capabilities if name is not None else frozenset()
+    return load_board(name).capabilities if name else frozenset()
 
 
 def _virtual(kind: Kind) -> list[Candidate]:
