@@ -132,6 +132,7 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
     "another-key": (certifies(key=OTHER_KEY), ["error", "Untrusted"]),
     "a-ca": (certifies(ca=True), ["error", "Untrusted"]),
     "no-life": (lasts(-HOUR, timedelta(seconds=-1)), ["error", "Untrusted"]),
+    "lives-six-years": (lasts(-HOUR, 6 * 365 * DAY), ["error", "Untrusted"]),
     "begins-in-2099": (lasts(73 * 365 * DAY, 74 * 365 * DAY), ["error", "Untrusted"]),
 }
 
