@@ -78,7 +78,7 @@ bench-harness: setup-dev
 bench-emulated: setup-dev
 	@$(BIN)/python -m benchmarks.emulated
 
-firmware-matrix: setup-dev
+firmware-matrix: setup-emulated
 	@$(BIN)/python -m benchmarks.firmware_matrix $(ARGS)
 
 clean:

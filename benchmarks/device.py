@@ -1,7 +1,8 @@
 """`make bench-device`: what the device library costs a board, in instructions and bytes.
 
 Counted on sim-pico-w's MicroPython by callgrind (x86-64 instructions, of a 64-bit build: a board's
-32-bit pointers make its heap figures about half of these). Writes benchmarks/out/device.json.
+32-bit pointers make its heap figures about half of these). Writes benchmarks/out/device.json, and
+ends with exit code 1 if a figure is above its bound.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bounds import at_most, missed
 from benchmarks.callgrind import instructions
 from benchmarks.chains import handshake_costs
 from handfast.boards.builder import build_simulator
 from handfast.boards.definition import load_board
 from handfast.boards.device_library import device_library
-from handfast.errors import EnvironmentProblem
+from handfast.errors import CheckFailed, EnvironmentProblem, HandfastError
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
 from handfast.resources import firmware_dir
@@ -184,32 +186,44 @@ def _install(folder: Path) -> dict[str, int]:
     return {name.removesuffix(".mpy"): len(content) for name, content in library.files.items()}
 
 
-def _show(figures: Mapping[str, int], chains: Mapping[str, int]) -> None:
+def _show(console: Console, figures: Mapping[str, int], chains: Mapping[str, int]) -> None:
     table = Table("figure", "measured", "at most", title=f"The device library on {PROFILE}")
     for name, value in figures.items():
-        bound = BOUNDS[name]
-        table.add_row(name, f"{value:,}", f"{bound:,}" if bound else "")
+        table.add_row(name, f"{value:,}", at_most(name, value, BOUNDS))
     by_chain = Table("server's chain", "instructions", "ratio", title="First handshake with GET")
     default = next(iter(chains.values()))
     for name, value in chains.items():
         by_chain.add_row(name, f"{value:,}", f"{value / default:.2f}")
-    console = Console()
     console.print(table, by_chain)
 
 
-def main() -> None:
-    """Measure, print, write the JSON."""
+def measure() -> tuple[dict[str, int], dict[str, int]]:
+    """Return every figure, and what a first handshake costs by the server's chain."""
     with tempfile.TemporaryDirectory(prefix="handfast-bench-") as name:
         folder, passphrase = Path(name), secrets.token_hex(16).encode()
         state = StateDir(folder / "gateway")
         create_authorities(state, passphrase)
         with GatewayProcess(state, passphrase, GatewayOptions()) as gateway:
             bench = Bench(folder, gateway)
-            figures, chains = bench.measure(), bench.chains()
-    _show(figures, chains)
+            return bench.measure(), bench.chains()
+
+
+def main() -> int:
+    """Measure, print, write the JSON; returns the exit code."""
+    console = Console()
+    try:
+        figures, chains = measure()
+    except HandfastError as error:
+        console.print(f"bench-device: {error}", style="red", highlight=False, markup=False)
+        return error.exit_code
+    _show(console, figures, chains)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({**figures, "chains": chains}, indent=2) + "\n")
+    too_much = missed(figures, BOUNDS)
+    for what in too_much:
+        console.print(f"bench-device: missed: {what}", style="red", highlight=False)
+    return CheckFailed.exit_code if too_much else 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

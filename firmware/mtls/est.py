@@ -12,6 +12,7 @@ PREFIX = "/.well-known/est/"
 _PKCS10 = const("application/pkcs10")
 PKCS7 = const("application/pkcs7-mime")
 _MAX_SKEW_S = const(600)
+_LONGEST_LIFE_S = const(157680000)  # five years, the longest of our gateway's
 _HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64")))
 
 
@@ -53,8 +54,11 @@ def check_leaf(leaf, now):
     """Raise Untrusted unless the certificate (parsed) can serve as ours."""
     from .x509 import CLIENT_AUTH, DIGITAL_SIGNATURE
 
-    if leaf.not_before > now + _MAX_SKEW_S or leaf.not_after <= now:
-        raise Untrusted("the EST server issued a certificate that is not valid now")
+    life_s = leaf.not_after - leaf.not_before
+    if leaf.not_before > now + _MAX_SKEW_S or leaf.not_after <= now or life_s > _LONGEST_LIFE_S:
+        raise Untrusted(
+            "the EST server issued a certificate that is not valid now, or for over five years"
+        )
     client = not leaf.eku or CLIENT_AUTH in leaf.eku
     if leaf.is_ca or not client or not leaf.may(DIGITAL_SIGNATURE):
         raise Untrusted("the EST server issued a certificate that is not for a TLS client")

@@ -63,7 +63,12 @@ def run_until_first_telemetry(board: SimulatedBoard) -> str:
 
 @pytest.mark.parametrize(
     ("profile", "micropython"),
-    [("sim-pico-w", None), ("sim-esp32", None), ("sim-pico-w", "1.25.0")],
+    [
+        ("sim-pico-w", None),
+        ("sim-esp32", None),
+        ("sim-pico-w", "1.25.0"),
+        ("sim-esp32", "1.25.0"),
+    ],
 )
 def test_blank_board_enrols_and_calls_the_api(
     tmp_path: Path, gateway: AdminClient, profile: str, micropython: str | None

@@ -15,11 +15,12 @@ sys.path.insert(0, str(firmware_dir()))
 
 from device_interpreter import run_script
 
-# The gate, the oldest MicroPython that is supported, and the board whose epoch is 2000.
+# The gate, the board whose epoch is 2000, and the oldest MicroPython that is supported, of both.
 BOARDS = {
     "pico-w": ("sim-pico-w", None),
     "pico-w-1.25.0": ("sim-pico-w", "1.25.0"),
     "esp32": ("sim-esp32", None),
+    "esp32-1.25.0": ("sim-esp32", "1.25.0"),
 }
 
 

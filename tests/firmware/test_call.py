@@ -57,6 +57,25 @@ def test_a_request_that_the_peer_may_have_seen_is_repeated_only_if_that_is_harml
     assert (call(method).after_response(502, {}, Board()) is not None) is harmless
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH"])
+@pytest.mark.parametrize("status", [200, 400, 404, 409, 429, 500, 502, 503, 504])
+def test_what_a_status_has_sent_again(method: str, status: int) -> None:
+    """429 and 503 say that nothing was done; 502 and 504 leave open whether something was."""
+    nothing_done, perhaps = status in (429, 503), status in (502, 504)
+    harmless = method in ("GET", "PUT")
+    again = call(method).after_response(status, {}, Board()) is not None
+    assert again is (nothing_done or (perhaps and harmless))
+    told = call(method, idempotent=True).after_response(status, {}, Board()) is not None
+    assert told is (nothing_done or perhaps)
+    assert call(method, idempotent=True, retries=0).after_response(status, {}, Board()) is None
+
+
+def test_a_status_has_it_sent_again_no_more_often_than_retries_say() -> None:
+    asked = call("POST", idempotent=True, retries=2)
+    waits = [asked.after_response(503, {}, Board()) for _ in range(4)]
+    assert [wait is None for wait in waits] == [False, False, True, True]
+
+
 def test_a_stale_connection_costs_no_retry_and_counts_once() -> None:
     asked = call(retries=0)
     assert asked.after_failure(True, Board()) == 0

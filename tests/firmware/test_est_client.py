@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,11 @@ from est_peer import (
 from hostile_peer import Peer, drip, serving
 from mtls import der
 
+from handfast.gateway.service import MAX_DEVICE_LIFETIME_S
+
 NOW = datetime.now(UTC)
 LONGEST_S = 86_400
+FIVE_YEARS = timedelta(days=5 * 365)
 NO_CERTIFICATE = der.sequence(
     der.oid("1.2.840.113549.1.7.2"),
     der.tlv(
@@ -159,6 +162,18 @@ def test_a_leaf_among_ca_certificates_is_found(est: Est) -> None:
     assert est(EstPeer(enrol=enrol_with(device_ca(), root_ca())))[0] == "leaf"
 
 
+def test_a_leaf_of_five_years_is_taken(est: Est) -> None:
+    begins = datetime.now(UTC) - HOUR
+    changes = {"not_before": begins, "not_after": begins + FIVE_YEARS}
+    assert est(EstPeer(enrol=enrol_with(**changes)))[0] == "leaf"
+
+
+def test_no_leaf_of_our_own_gateway_is_too_long() -> None:
+    from mtls.est import _LONGEST_LIFE_S
+
+    assert _LONGEST_LIFE_S == MAX_DEVICE_LIFETIME_S == FIVE_YEARS.total_seconds()
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -167,10 +182,16 @@ def test_a_leaf_among_ca_certificates_is_found(est: Est) -> None:
         ({"not_after": NOW - HOUR / 60}, "not valid now"),
         ({"not_before": NOW + HOUR, "not_after": NOW + 2 * HOUR}, "not valid now"),
         ({"not_after": NOW}, "not valid now"),
+        ({"not_after": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}, "five years"),
+        ({"not_after": NOW + FIVE_YEARS + HOUR / 60}, "five years"),
+        ({"not_before": NOW - FIVE_YEARS, "not_after": NOW + HOUR}, "five years"),
         ({"eku": [SERVER_AUTH]}, "not for a TLS client"),
         ({"digital_signature": False}, "not for a TLS client"),
     ],
-    ids=["another-key", "ca", "over", "future", "zero", "server", "no-signature"],
+    ids=[
+        *["another-key", "ca", "over", "future", "zero"],
+        *["for-ever", "too-long", "too-long-by-its-past", "server", "no-signature"],
+    ],
 )
 def test_a_leaf_that_cannot_serve_is_refused(
     est: Est, changes: dict[str, object], why: str

@@ -34,6 +34,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TIMEOUT_MS = 1500
 PROFILES = ("sim-pico-w", "sim-esp32")
+OLDEST = "1.25.0"
 Lie = Callable[[socket.socket, bytes], None]
 
 
@@ -131,12 +132,19 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
     "another-key": (certifies(key=OTHER_KEY), ["error", "Untrusted"]),
     "a-ca": (certifies(ca=True), ["error", "Untrusted"]),
     "no-life": (lasts(-HOUR, timedelta(seconds=-1)), ["error", "Untrusted"]),
+    "lives-six-years": (lasts(-HOUR, 6 * 365 * DAY), ["error", "Untrusted"]),
     "begins-in-2099": (lasts(73 * 365 * DAY, 74 * 365 * DAY), ["error", "Untrusted"]),
 }
 
 
 def live(
-    profile: str, folder: Path, lie: Lie, *, lies: int = 1, script: str = "agent_under_fire.py"
+    profile: str,
+    folder: Path,
+    lie: Lie,
+    *,
+    lies: int = 1,
+    script: str = "agent_under_fire.py",
+    version: str | None = None,
 ) -> tuple[list[object], Gateway]:
     """Let a board with that profile's heap enrol and renew; returns what it printed."""
     root = folder / "store"
@@ -155,7 +163,7 @@ def live(
         heap = ["-X", f"heapsize={memory.heap_kb}k"]
         done = subprocess.run(
             [
-                *[build_simulator(profile), *heap, DEVICE_SCRIPTS / script],
+                *[build_simulator(profile, micropython=version), *heap, DEVICE_SCRIPTS / script],
                 *[root, str(TIMEOUT_MS)],
             ],
             env={**os.environ, **micropython_environment()},
@@ -174,8 +182,18 @@ def live(
 def test_each_lie_is_one_clear_error_and_the_next_attempt_succeeds(
     tmp_path: Path, profile: str, lie: str
 ) -> None:
+    lied_to(profile, tmp_path, lie)
+
+
+# One of a body, of a certificate and of a status: the library's answers to all are tested above.
+@pytest.mark.parametrize("lie", ["chunks-without-end", "another-key", "server-error"])
+def test_an_esp32_of_the_oldest_version_takes_lies_as_well(tmp_path: Path, lie: str) -> None:
+    lied_to("sim-esp32", tmp_path, lie, version=OLDEST)
+
+
+def lied_to(profile: str, folder: Path, lie: str, *, version: str | None = None) -> None:
     tell, error = LIES[lie]
-    (events, kept), gateway = live(profile, tmp_path, tell)
+    (events, kept), gateway = live(profile, folder, tell, version=version)
     assert [event[0] for event in events] == [error[0], "enrolled", error[0], "renewed"], events
     assert events[0] in (error, *also(lie))
     assert events[2] in (error, *also(lie))

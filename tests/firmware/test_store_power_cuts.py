@@ -16,7 +16,7 @@ _MAIN = """
 import time
 from mtls.store import Store
 store = Store()
-if time.time() < 1500000000:
+if time.gmtime()[0] < 2030:
     store.write_identity("b", b"new key")
     store.write_identity("b", b"new key", b"new leaf" * 60)
     store.set_current("b")
@@ -48,9 +48,10 @@ STEPS = [
 ]
 
 
-@pytest.fixture
-def board(tmp_path):
-    with SimulatedBoard(directory=tmp_path / "board") as board:
+@pytest.fixture(params=[("sim-pico-w", None), ("sim-esp32", "1.25.0")], ids=lambda kind: kind[0])
+def board(request, tmp_path):
+    profile, version = request.param
+    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
         yield board
 
 

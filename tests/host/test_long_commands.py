@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import chains, device
+from benchmarks import chains, device, emulated
 from benchmarks import harness as bench_harness
+from benchmarks.bounds import missed
 from handfast.errors import CheckFailed
 from tests.fuzz.seeds import CORPUS
 
@@ -72,12 +73,30 @@ def test_bench_device_measures_every_figure(
     monkeypatch.setattr(device, "_CYCLE_CALLS", 2)
     monkeypatch.setattr(device, "_LEAST_HEAP_KB", device._MOST_HEAP_KB - 2)
     monkeypatch.setattr(device, "OUT", tmp_path / "device.json")
-    device.main()
+    status = device.main()
     written = json.loads((tmp_path / "device.json").read_text())
     assert set(written) == {*device.BOUNDS, "chains"}
     assert set(written["chains"]) == set(few)
     assert {"calls.py", "key_and_csr.py", "handshake.py"} <= set(ran)
     assert written["mpy_client_bytes"] < written["mpy_total_bytes"]
+    assert status == (CheckFailed.exit_code if missed(written, device.BOUNDS) else 0)
+
+
+@pytest.mark.timeout(900)  # two firmwares may have to be built first
+def test_bench_emulated_measures_every_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer calls, and heaps of which the larger surely does."""
+    for name in ("_FIRST_CALLS", "_WARM_CALLS", "_CYCLE_CALLS", "_RESUMED"):
+        monkeypatch.setattr(emulated, name, 1)
+    monkeypatch.setattr(emulated, "_LEAST_HEAP_KB", emulated._MOST_HEAP_KB - 1)
+    monkeypatch.setattr(emulated, "OUT", tmp_path / "emulated.json")
+    status = emulated.main()
+    written = json.loads((tmp_path / "emulated.json").read_text())
+    assert {*emulated.BOUNDS, "key_and_csr_instructions", "heap_peak_bytes"} <= set(written)
+    assert min(written.values()) > 0
+    wrong = missed(written, emulated.BOUNDS) + emulated.waiting_counted(written)
+    assert status == (CheckFailed.exit_code if wrong else 0)
 
 
 def test_bench_harness_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,12 +90,16 @@ RUN_BY = {
     "tests.fuzz": "host/test_long_commands.py",
     "tests.soak": "emulated/test_soak.py",
     "benchmarks.device": "host/test_long_commands.py",
+    "benchmarks.emulated": "host/test_long_commands.py",
+    "benchmarks.firmware_matrix": "emulated/test_firmware_matrix.py",
     "benchmarks.harness": "host/test_long_commands.py",
 }
 CALLS = {
     "handfast demo": r'"-m", "handfast", "demo"',
     "tests.fuzz": r'"-m", "tests.fuzz"',
     "benchmarks.device": r"\bdevice\.main\(\)",
+    "benchmarks.emulated": r"\bemulated\.main\(\)",
+    "benchmarks.firmware_matrix": r"\bfirmware_matrix\.main\(\)",
     "benchmarks.harness": r"\bbench_harness\.main\(\)",
 }
 
@@ -143,6 +147,26 @@ def test_a_workflow_may_only_read_and_ends_by_itself(workflow: Path) -> None:
             inputs = triggers(workflow)["workflow_call"]["inputs"]
             minutes = inputs[minutes.removeprefix("${{ inputs.").removesuffix(" }}")]["default"]
         assert minutes <= 360
+
+
+# What takes too long for a push (issues 4 and 6).
+EVERY_NIGHT = {
+    "make bench-device",
+    "make bench-emulated",
+    "make firmware-matrix",
+    "make fuzz",
+    "make power-cuts",
+    "make soak",
+    "make test-upstream",
+    'make demo ARGS="--boards 50"',
+    'make demo ARGS="--board qemu-mps2 --boards 1"',
+}
+
+
+def test_what_takes_long_runs_every_night() -> None:
+    nightly = ROOT / ".github" / "workflows" / "nightly.yml"
+    assert "schedule" in triggers(nightly)
+    assert set(commands(nightly)) >= EVERY_NIGHT
 
 
 def test_lint_tests_and_demo_run_for_every_change() -> None:

@@ -189,10 +189,12 @@ class Esp32QemuBoard(QemuBoard):
             by default.
         firmware: the user's own image; else that of ``HANDFAST_ESP32_FIRMWARE``.
         network: what it is connected by; else ``HANDFAST_ESP32_NETWORK``, else what QEMU offers.
-        ppp: the master end of a terminal for UART1, for the network ``ppp``; its peer is the
-            caller's.
+        ppp: the master end of a terminal for UART1, which the network ``ppp`` cannot do without;
+            its peer is the caller's.
 
     Raises:
+        UsageError: it is to be connected by PPP and nobody gave it a terminal, or the other way
+            round.
         EnvironmentProblem: no emulator, or no firmware.
         Refused: the firmware is not an ESP32's.
     """
@@ -210,6 +212,7 @@ class Esp32QemuBoard(QemuBoard):
 
         self._emulator = find_emulator()
         self.network: Network = network or find_network(self._emulator)
+        _require_line(self.network, ppp)
         definition = load_board(BOARD)
         self._firmware = find_firmware(firmware)
         self._flash_content = whole_flash(definition, self._firmware)
@@ -271,6 +274,20 @@ class Esp32QemuBoard(QemuBoard):
             self.power_off()
             said = last_line(self.log)
             raise BoardProblem(f"board {self.name} did not start: {said} ({problem})") from problem
+
+
+def _require_line(network: Network, ppp: int | None) -> None:
+    if network == "ppp" and ppp is None:
+        raise UsageError(
+            "esp32-qemu has no network by PPP without a peer of yours on its UART1: give "
+            f"Esp32QemuBoard(ppp=...) a terminal, or set {NETWORK_VARIABLE} to wifi, openeth "
+            "or none"
+        )
+    if network != "ppp" and ppp is not None:
+        raise UsageError(
+            f"esp32-qemu was given a terminal for PPP, and is connected by {network}: set "
+            f"{NETWORK_VARIABLE} to ppp, or Esp32QemuBoard(network='ppp')"
+        )
 
 
 def _local_mac(octets: bytes) -> bytes:

@@ -241,6 +241,23 @@ def test_the_network_is_the_best_that_the_build_offers(
         find_network(str(emulator("openeth")))
 
 
+def test_ppp_without_a_peer_is_an_error_and_not_a_board_without_a_network(
+    emulator: Callable[[str], Path],
+    firmware: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator("openeth")
+    monkeypatch.setenv(NETWORK_VARIABLE, "ppp")
+    with pytest.raises(UsageError, match=r"PPP without a peer.*wifi, openeth or none"):
+        Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware)
+    with pytest.raises(UsageError, match="connected by openeth"):
+        Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, network="openeth", ppp=9)
+    assert not (tmp_path / "b").exists(), "nothing was laid out"
+    with Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, ppp=9) as board:
+        assert board.network == "ppp"
+
+
 # ---- With a model of the emulator ----
 
 

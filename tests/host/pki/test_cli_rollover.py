@@ -1,4 +1,4 @@
-"""``handfast ca rollover`` as people call it, without a gateway."""
+"""``handfast ca rollover`` as people call it, without a gateway and with one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
+from handfast.state import StateDir
 from support_pki import PASSPHRASE, make_state
 
 
@@ -79,3 +82,59 @@ def test_what_cannot_be_done_ends_with_its_code(
 ) -> None:
     done = _run(folder, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
+
+
+# With a gateway, and a device that never reports
+
+
+@pytest.fixture
+def gateway(folder: Path) -> Iterator[GatewayProcess]:
+    with GatewayProcess(StateDir(folder), PASSPHRASE, GatewayOptions()) as gateway:
+        gateway.admin.add_device("silent")
+        yield gateway
+
+
+def _in_use(folder: Path) -> str:
+    found: str = _json(_run(folder, "status", "--json"))["server"]["in_use"]
+    return found
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_switch_has_the_new_server_ca_take_over_whoever_is_waited_for(
+    folder: Path, gateway: GatewayProcess, as_json: bool
+) -> None:
+    old = _in_use(folder)
+    begun = _json(_run(folder, "server", "--json"))["server"]
+    assert begun["in_use"] == old
+    assert [one["device_id"] for one in begun["waiting_for"]] == ["silent"]
+    switched = _run(folder, "server", "--switch", *(["--json"] if as_json else []))
+    assert switched.returncode == 0, switched.stderr
+    status = _json(_run(folder, "status", "--json"))["server"]
+    assert (status["in_use"], status["next"]) == (begun["next"], None)
+    if as_json:
+        assert json.loads(switched.stdout)["server"] == status
+    else:
+        assert status["in_use"] in switched.stdout
+    assert [one["event"] for one in gateway.admin.audit()].count("server-ca-switched") == 1
+    again = _run(folder, "server", "--switch")
+    assert (again.returncode, again.stdout) == (5, "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_retire_publishes_the_old_root_no_more_whoever_is_waited_for(
+    folder: Path, gateway: GatewayProcess, as_json: bool
+) -> None:
+    begun = _json(_run(folder, "root", "--json"))["root"]
+    assert begun["old"]
+    assert [one["device_id"] for one in begun["waiting_for"]] == ["silent"]
+    retired = _run(folder, "root", "--retire", *(["--json"] if as_json else []))
+    assert retired.returncode == 0, retired.stderr
+    status = _json(_run(folder, "status", "--json"))["root"]
+    assert (status["in_use"], status["old"]) == (begun["in_use"], None)
+    if as_json:
+        assert json.loads(retired.stdout)["root"] == status
+    else:
+        assert begun["old"] not in retired.stdout
+    assert [one["event"] for one in gateway.admin.audit()].count("root-retired") == 1
+    again = _run(folder, "root", "--retire")
+    assert (again.returncode, again.stdout) == (5, "")

@@ -1,0 +1,35 @@
+"""`make firmware-matrix` with the two builds that other tests here take: sizes and boots."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import firmware_matrix
+from handfast.boards.firmware_options import ALL
+from handfast.boards.rp2040_build import BOARD, build_firmware
+
+pytestmark = pytest.mark.timeout(540)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Build before the clock of a test runs."""
+    for options in ((), ALL):
+        build_firmware(options=options)
+
+
+def test_each_build_is_measured_and_booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "firmware-matrix.json"
+    monkeypatch.setattr(firmware_matrix, "OUT", out)
+    monkeypatch.setattr(firmware_matrix, "selections", lambda: [(), ALL])
+    monkeypatch.setattr(sys, "argv", ["firmware-matrix"])
+    assert firmware_matrix.main() == 0
+    stock, full = json.loads(out.read_text())
+    assert [stock["board"], full["board"]] == [BOARD, BOARD]
+    assert [stock["options"], full["options"]] == [[], list(ALL)]
+    assert stock["heap_bytes"] > full["heap_bytes"] > 0
+    assert full["text_bytes"] > stock["text_bytes"] > 0
