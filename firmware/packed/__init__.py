@@ -3,8 +3,8 @@
 """The package of a packed library: its modules are in one deflated file beside this one.
 
 They are shown to MicroPython as a read-only filesystem, so that it imports them as any others. How
-the file is laid out is in host/handfast/boards/packed_library.py. Its globals must not be names that
-the library's own package has in its compact form: those begin with no underscore.
+the file is laid out is in host/handfast/boards/packed_library.py. What this package is asked for and
+has not is what the library's own has; so its globals begin with an underscore, and those do not.
 """
 
 from deflate import RAW as _RAW
@@ -28,12 +28,12 @@ class _Packed:
         return inflated, places, inflated.readline(), file
 
     def stat(self, path):
-        # Takes nothing of the heap: whatever is raised here is taken for a module that is not there.
+        # Takes no heap: whatever is raised here is taken for a module that is not there.
         if path in self.names:
             return (0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0)
         raise OSError(2)
 
-    def open(self, path, mode):
+    def open(self, path, _):
         inflated, places, names, file = self.begin()
         place = places[names[: names.index(path.encode())].count(b"/")]
         left = min(place, places[-1])
@@ -44,10 +44,10 @@ class _Packed:
             file.seek(place - places[-1])
         return inflated
 
-    def ilistdir(self, path):
+    def ilistdir(self, _):
         return iter(())
 
-    def mount(self, *options):
+    def mount(self, *_):
         pass
 
     umount = mount
@@ -66,7 +66,7 @@ def _client():
 
 _client()
 __path__ = _POINT
-from . import client as _client
+from . import client as _client  # noqa: E402 - there it is
 
 
 def __getattr__(name):

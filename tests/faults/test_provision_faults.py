@@ -211,7 +211,7 @@ def test_provisioning_over_a_cable_cut_at_any_byte_is_resumed(
             console.wait_for_event("telemetry", APPLICATION_S)
 
 
-@pytest.mark.parametrize("operation", [1, 20, 60, 100, 140, 180])
+@pytest.mark.parametrize("operation", [1, 20, 60, 100, 140, 170])
 def test_board_that_loses_power_while_provisioned_is_provisioned_again(
     board: SimulatedBoard,
     gateway: AdminClient,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 PADDING = 2  # octets that say nothing
 
-_ROUNDS = 8
+_ROUNDS = 4  # no more come out smaller
 _LEAST, _MOST = 3, 258  # octets of a match
 _END = 256  # the symbol that ends a block
 _LONGEST_CODE, _LONGEST_CODE_OF_LENGTHS = 15, 7
@@ -22,10 +22,8 @@ _STORED, _FIXED, _DYNAMIC = 0, 1, 2
 _DEAR = 15  # bits of a symbol that no code has yet
 
 # RFC 1951 §3.2.5: from which length or distance on a symbol stands, and its extra bits.
-_LENGTHS = (
-    *range(3, 11), 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258
-)  # fmt: skip
 _LENGTH_BITS = (*(0,) * 8, *(n for n in range(1, 6) for _ in range(4)), 0)
+_LENGTHS = (*(3 + sum(1 << bits for bits in _LENGTH_BITS[:n]) for n in range(28)), _MOST)
 _DISTANCE_BITS = (0, 0, *(n for n in range(14) for _ in range(2)))
 _DISTANCES = tuple(1 + sum(1 << bits for bits in _DISTANCE_BITS[:n]) for n in range(30))
 
@@ -71,8 +69,7 @@ def deflate(beginning: bytes, pieces: Mapping[str, bytes], window_bits: int) -> 
     code.write(out, texts[0].steps)
     code.write(out, [(octet, 0) for octet in _padding(code, -out.count % 8)])
     found = {
-        name: min(_ways(code, text), key=len)
-        for name, text in zip(pieces, texts[1:], strict=True)
+        name: min(_ways(code, text), key=len) for name, text in zip(pieces, texts[1:], strict=True)
     }
     return Deflated(out.octets(), found)
 
@@ -99,8 +96,11 @@ def _ways(code: _Code, text: _Text) -> Iterable[bytes]:
     stored.add(1, 1)
     stored.add(_STORED, 2)
     size = len(text.content)
-    yield stored.octets() + size.to_bytes(2, "little") + (~size & 0xFFFF).to_bytes(2, "little") + (
-        text.content
+    yield (
+        stored.octets()
+        + size.to_bytes(2, "little")
+        + (~size & 0xFFFF).to_bytes(2, "little")
+        + (text.content)
     )
 
 
@@ -168,13 +168,14 @@ def _find_matches(known: bytes, content: bytes, window: int) -> _Matches:
         matches: list[tuple[int, int]] = []
         if len(key) == _LEAST:
             before[at], last[key] = last.get(key, -1), at
-            other, length = before[at], _LEAST - 1
-            while at >= start and other >= 0 and at - other <= window:
-                longest = min(_MOST, len(data) - at, len(known) - other if other < start else _MOST)
-                if data[other : other + length + 1] == data[at : at + length + 1]:
-                    while length < longest and data[other + length] == data[at + length]:
-                        length += 1
-                    if length > (matches[-1][0] if matches else _LEAST - 1):
+            other, length = before[at] if at >= start else -1, _LEAST - 1
+            most = min(_MOST, len(data) - at)
+            while other >= 0 and at - other <= window and length < most:
+                longest = min(most, len(known) - other) if other < start else most
+                if length < longest and data[other + length] == data[at + length]:
+                    shared = _shared(data, other, at, longest)
+                    if shared > length:
+                        length = shared
                         matches.append((length, at - other))
                 other = before[other]
         if at >= start:
@@ -182,10 +183,18 @@ def _find_matches(known: bytes, content: bytes, window: int) -> _Matches:
     return found
 
 
+def _shared(data: bytes, one: int, other: int, most: int) -> int:
+    """Return how many octets are the same from two places on."""
+    length = 0
+    while length < most and data[one + length] == data[other + length]:
+        length += 1
+    return length
+
+
 def _best_code(texts: Sequence[_Text]) -> _Code:
     """Return the code in which the texts are shortest, and have them take their steps for it."""
     literals, distances = [8] * (_END + 1) + [7] * len(_LENGTHS), [5] * len(_DISTANCES)
-    best: tuple[int, _Code, list[_Steps]] | None = None
+    found: list[tuple[int, _Code, list[_Steps]]] = []
     for _ in range(_ROUNDS):
         for text in texts:
             text.choose(literals, distances)
@@ -194,13 +203,12 @@ def _best_code(texts: Sequence[_Text]) -> _Code:
         code.write_header(measured)
         for text in texts:
             code.write(measured, text.steps)
-        if best is None or measured.count < best[0]:
-            best = measured.count, code, [text.steps for text in texts]
+        found.append((measured.count, code, [text.steps for text in texts]))
         literals, distances = code.literals, code.distances
-    assert best is not None
-    for text, steps in zip(texts, best[2], strict=True):
+    _, code, chosen = min(found, key=lambda one: one[0])
+    for text, steps in zip(texts, chosen, strict=True):
         text.steps = steps
-    return best[1]
+    return code
 
 
 class _Code:

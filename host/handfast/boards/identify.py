@@ -46,7 +46,7 @@ def identify(link: SerialLink) -> BoardFacts:
         "_i = sys.implementation\n"
         "try:\n import network as _w\n _w = hasattr(_w, 'WLAN')\n"
         "except ImportError:\n _w = False\n"
-        "try:\n import deflate as _d\n _d = True\n"
+        "try:\n from deflate import DeflateIO as _d\n _d = True\n"
         "except ImportError:\n _d = False\n"
         "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
         " binascii.hexlify(machine.unique_id()).decode(), _w, getattr(_i, '_mpy', 0), _d)))\n"

@@ -1,8 +1,8 @@
 """The device library as a folder that others take it from: mip, or a firmware's manifest.
 
 What is in it is what `provision` gives a board: the compact form. mip installs it as bytecode,
-packed unless that is to be read by a MicroPython without `deflate`. A firmware freezes it as source, since its build goes by names that it gives bytecode itself; a board
-has no heap to compile a file so large.
+packed unless it is for a MicroPython without `deflate`. A firmware freezes it as source, since its
+build goes by names that it gives bytecode itself; a board has no heap to compile a file so large.
 """
 
 from __future__ import annotations
