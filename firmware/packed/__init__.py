@@ -3,8 +3,8 @@
 """The package of a packed library: its modules are in one deflated file beside this one.
 
 They are shown to MicroPython as a read-only filesystem, so that it imports them as any others. How
-the file is laid out is in host/handfast/boards/packed_library.py. What this package is asked for and
-has not is what the library's own has; so its globals begin with an underscore, and those do not.
+the file is laid out is in host/handfast/boards/packed_library.py. What this package has not is asked
+of the library's own, whose globals begin with no underscore; so these do.
 """
 
 from deflate import RAW as _RAW

@@ -57,9 +57,8 @@ def imports():
         raise RuntimeError("two packages")
     if store.Store is not Store or client is not store or mtls.client.Session is not mtls.Session:
         raise RuntimeError("two clients")
-    for name in dir(mtls):
-        own = getattr(mtls, name)
-        if name[:2] != "__" and getattr(client, name, own) is not own:
+    for name, own in mtls.__dict__.items():
+        if name[:2] != "__" and client.__dict__.get(name, own) is not own:
             raise RuntimeError(name + " hides the library's own")
     heap.make_room()
     if "mtls.x509" in sys.modules:
