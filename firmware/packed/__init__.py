@@ -2,9 +2,9 @@
 # MIT license; Copyright (c) 2026 the Handfast authors
 """The package of a packed library: its modules are in one deflated file beside this one.
 
-They are shown to MicroPython as a read-only filesystem, so that it imports them as any others. How
-the file is laid out is in host/handfast/boards/packed_library.py. What this package has not is asked
-of the library's own, whose globals begin with no underscore; so these do.
+They are shown to MicroPython as a read-only filesystem, so that it imports them as any others. The
+file's form is in host/handfast/boards/packed_library.py. What this package has not is asked of the
+library's own, whose globals begin with no underscore; so these do.
 """
 
 from deflate import RAW as _RAW
