@@ -141,7 +141,7 @@ def _require_files(url: str, files: Mapping[str, bytes]) -> None:
 
 
 def library() -> Mapping[str, bytes]:
-    """Return what provisioning copies to such a board's /lib/mtls."""
+    """Return the library as a file for each module, as boards have it that cannot inflate."""
     firmware = load_board(PROFILE).firmware
     if firmware is None:
         raise EnvironmentProblem(f"{PROFILE}: board.toml has no [firmware]")

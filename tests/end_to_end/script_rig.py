@@ -42,7 +42,7 @@ def run_script(
     """Run a script beside the library as boards have it; returns the lines that it printed."""
     library = folder / "lib" / "mtls"
     library.mkdir(parents=True)
-    for name, content in device_library("1.26.1", 6).files.items():
+    for name, content in device_library("1.26.1", 6).packed.items():
         (library / name).write_bytes(content)
     done = subprocess.run(
         [build_simulator(profile), "-X", f"heapsize={heap}", script, *arguments],

@@ -92,6 +92,6 @@ def test_compact_bytecode_that_mip_installs_is_what_provisioning_gives(
 ) -> None:
     install(rig, compact(tmp_path / "library"))
     found = rig.repl(HASHES).split()
-    files = device_library("1.26.1", 6).files
+    files = device_library("1.26.1", 6).packed
     wanted = sorted((name, sha256(content).hexdigest()) for name, content in files.items())
     assert list(zip(found[::2], found[1::2], strict=True)) == wanted

@@ -17,6 +17,7 @@ from provision_support import fit_radio, running_board, running_gateway
 
 from handfast.admin_client import AdminClient
 from handfast.boards.device_files import hashes
+from handfast.boards.identify import BoardFacts, identify
 from handfast.boards.provision import Provisioned, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -103,6 +104,30 @@ def test_board_without_a_token_enrols_with_its_idevid(
     assert gateway.device(done.device_id)["tokens"] == []
 
 
+def test_board_that_cannot_inflate_is_given_each_module_as_a_file(
+    board: SimulatedBoard,
+    provisioned: Callable[..., Provisioned],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_deflate(link: SerialLink) -> BoardFacts:
+        link.exec("import sys\nsys.modules['deflate'] = sys\n")  # has no DeflateIO
+        return identify(link)
+
+    with monkeypatch.context() as hidden:
+        hidden.setattr("handfast.boards.provision.identify", without_deflate)
+        provisioned(start=False)
+    with SerialLink.open(board.serial_url) as link:
+        unpacked = hashes(link, "/lib/mtls")
+    assert {path.rpartition(".")[2] for path in unpacked} == {"mpy"}
+    assert "/lib/mtls/agent.mpy" in unpacked
+    run_until_first_telemetry(board)
+    again = provisioned(start=False)  # it can, and has had the library as many files
+    assert (again.files_copied, again.files_removed) == (2, len(unpacked) - 1)
+    with SerialLink.open(board.serial_url) as link:
+        assert set(hashes(link, "/lib/mtls")) == {"/lib/mtls/__init__.mpy", "/lib/mtls/library.z"}
+    run_until_first_telemetry(board)
+
+
 def test_second_run_copies_nothing_and_keeps_the_identity(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:
@@ -110,7 +135,7 @@ def test_second_run_copies_nothing_and_keeps_the_identity(
     with SerialLink.open(board.serial_url) as link:
         library = hashes(link, "/lib/mtls")
     assert first.compiled
-    assert all(path.endswith(".mpy") for path in library)
+    assert {path.rpartition("/")[2] for path in library} == {"__init__.mpy", "library.z"}
     again = provisioned(start=False)
     assert (again.files_copied, again.files_removed) == (0, 0)
     assert again.files_unchanged == first.files_copied

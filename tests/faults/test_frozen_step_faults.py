@@ -11,13 +11,14 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handfast.admin_client import AdminClient
+from handfast.boards.device_library import DeviceLibrary, device_library
 from handfast.boards.device_tree import NEXT, PART, Installed
 from handfast.boards.identify import literal
 from handfast.boards.provision import Provisioned, provision
@@ -92,6 +93,11 @@ def before_the_installation(
         yield
 
 
+def unpacked(micropython: str, mpy: int) -> DeviceLibrary:
+    """Return the library as many files: there is most to be taken away."""
+    return replace(device_library(micropython, mpy), packed={})
+
+
 def flash_operations(link: SerialLink) -> int:
     return int(link.exec("import _sim\nprint(_sim.flash_ops())"))
 
@@ -100,7 +106,7 @@ def flash_operations(link: SerialLink) -> int:
 def before(tmp_path_factory: pytest.TempPathFactory, gateway: AdminClient) -> Before:
     folder = tmp_path_factory.mktemp("before")
     with board(folder / "stock", None, ()) as stock:
-        device_id = provision(stock.serial_url, gateway=gateway).device_id
+        device_id = provision(stock.serial_url, gateway=gateway, library=unpacked).device_id
         with SerialLink.open(stock.serial_url) as link:
             with link.console() as console:
                 console.wait_for_event("telemetry", APPLICATION_S)

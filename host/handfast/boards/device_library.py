@@ -5,6 +5,7 @@ flash. It is compiled by MicroPython's own compiler, built from the pinned sourc
 version, else by an ``mpy-cross`` that is installed. Either is judged by what it makes: a board
 loads bytecode of one version of the format. The same compiler gives the same bytes, so that a push
 by hash still finds what differs. What is compiled is the compact form of the source (device_code).
+A board that can inflate gets it packed: one file, of two thirds of the size (packed_library).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from handfast.boards.builder import build_mpy_cross
 from handfast.boards.device_code import Compact, compact
 from handfast.boards.device_code.layout import read_layout
+from handfast.boards.packed_library import ARCHIVE, packed
 from handfast.errors import EnvironmentProblem
 from handfast.resources import firmware_dir
 
@@ -29,6 +31,7 @@ _COMPILE_TIMEOUT_S = 60
 # As manifest.py freezes it: tracebacks name modules and functions, without the lines. The module's
 # own name for its file is one that a board has in memory anyway.
 _OPTIMISATION = "-O3"
+_PACKAGE = "mtls"  # the file that the reader of a packed library says it is in
 # Boards are provisioned in threads. One makes the compact form, the others wait for it; and
 # Python 3.11's ast.parse counts its depth once for all threads (SystemError; CPython's gh-106905).
 _making = threading.Lock()
@@ -42,11 +45,18 @@ class DeviceLibrary:
         files: names below lib/mtls → contents.
         compiler: None where they are source.
         functions: file → short name of a function → its own; empty where they are source.
+        packed: the same as fewer files, for boards whose MicroPython has `deflate`; empty where
+            they are source.
     """
 
     files: Mapping[str, bytes]
     compiler: str | None
     functions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    packed: Mapping[str, bytes] = field(default_factory=dict)
+
+    def files_for(self, *, inflates: bool) -> Mapping[str, bytes]:
+        """Return the files for a board that has MicroPython's `deflate`, or has not."""
+        return self.packed if inflates and self.packed else self.files
 
 
 def device_library(
@@ -63,7 +73,7 @@ def device_library(
     made = _compact_library()
     for name, compiler in _compilers(micropython, progress):
         if compiled := _compile(compiler, made.files, mpy & 0xFF):
-            return DeviceLibrary(compiled, name, made.functions)
+            return DeviceLibrary(compiled, name, made.functions, _pack(compiler, compiled))
     return DeviceLibrary({path.name: path.read_bytes() for path in sources}, None)
 
 
@@ -109,6 +119,20 @@ def _compile(compiler: Path, sources: Mapping[str, str], version: int) -> dict[s
         return None
     header = bytes((ord("M"), version))
     return dict(found) if all(code[:2] == header for _, code in found) else None
+
+
+def _pack(compiler: Path, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    firmware = firmware_dir()
+    reader = (firmware / "packed" / "__init__.py").read_text("utf-8")
+    ((_, code),) = _bytecode(compiler, ((_PACKAGE, reader),))
+    first = read_layout(firmware / "layout.toml").packed_first
+    with _making:
+        return {"__init__.mpy": code, ARCHIVE: _packed(tuple(files.items()), first)}
+
+
+@cache
+def _packed(files: tuple[tuple[str, bytes], ...], first: tuple[str, ...]) -> bytes:
+    return packed(dict(files), first)
 
 
 @cache  # of what was made, for the next board; a failure is tried again

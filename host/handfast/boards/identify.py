@@ -22,6 +22,7 @@ class BoardFacts:
     """What a board says of itself; ``config`` is what it was provisioned with, if it was.
 
     ``mpy`` is its ``sys.implementation._mpy``: which compiled modules it loads, 0 for none.
+    ``inflates`` says whether its MicroPython has `deflate`, which a packed library needs.
     """
 
     hardware_id: str
@@ -30,6 +31,7 @@ class BoardFacts:
     config: Mapping[str, Any]
     has_wifi: bool
     mpy: int
+    inflates: bool
 
 
 def identify(link: SerialLink) -> BoardFacts:
@@ -44,18 +46,22 @@ def identify(link: SerialLink) -> BoardFacts:
         "_i = sys.implementation\n"
         "try:\n import network as _w\n _w = hasattr(_w, 'WLAN')\n"
         "except ImportError:\n _w = False\n"
+        "try:\n from deflate import DeflateIO as _d\n _d = True\n"
+        "except ImportError:\n _d = False\n"
         "print(repr((_i[0], tuple(_i[1][:3]), getattr(_i, '_build', ''),"
-        " binascii.hexlify(machine.unique_id()).decode(), _w, getattr(_i, '_mpy', 0))))\n"
-        "del _i, _w",
+        " binascii.hexlify(machine.unique_id()).decode(), _w, getattr(_i, '_mpy', 0), _d)))\n"
+        "del _i, _w, _d",
     )
-    name, version, build, hardware_id, has_wifi, mpy = told
+    name, version, build, hardware_id, has_wifi, mpy, inflates = told
     if name != "micropython" or tuple(version) < _OLDEST_MICROPYTHON:
         raise BoardProblem(
             f"the board at {link.url} runs {name} {'.'.join(map(str, version))}: "
             f"flash MicroPython {'.'.join(map(str, _OLDEST_MICROPYTHON))} or newer"
         )
     config = _read_config(link)
-    return BoardFacts(hardware_id, build or "board", tuple(version), config, has_wifi, mpy)
+    return BoardFacts(
+        hardware_id, build or "board", tuple(version), config, has_wifi, mpy, inflates
+    )
 
 
 def ask_frozen(link: SerialLink) -> Frozen | None:

@@ -1,8 +1,8 @@
 """The device library as a folder that others take it from: mip, or a firmware's manifest.
 
-What is in it is what `provision` gives a board: the compact form. mip installs it as bytecode. A
-firmware freezes it as source, since its build goes by names that it gives bytecode itself; a board
-has no heap to compile a file so large.
+What is in it is what `provision` gives a board: the compact form. mip installs it as bytecode,
+packed unless it is for a MicroPython without `deflate`. A firmware freezes it as source, since its
+build goes by names that it gives bytecode itself; a board has no heap to compile a file so large.
 """
 
 from __future__ import annotations
@@ -48,20 +48,25 @@ class LibraryPackage:
 
 
 def write_library(
-    folder: Path, *, mpy: int | None, progress: Callable[[str], None] = lambda _: None
+    folder: Path,
+    *,
+    mpy: int | None,
+    packed: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> LibraryPackage:
     """Write the compact library with what mip, or a firmware's build, goes by.
 
     Args:
         folder: is made; what an earlier call left there is replaced.
         mpy: the version of the bytecode; None for source.
+        packed: the bytecode in one deflated file.
         progress: is told, in words, what is going on.
 
     Raises:
         UsageError: the folder holds something else.
         EnvironmentProblem: no compiler makes this version.
     """
-    files = _marked_source() if mpy is None else _bytecode(mpy, progress)
+    files = _marked_source() if mpy is None else _bytecode(mpy, packed, progress)
     _clear(folder)
     (folder / "mtls").mkdir(parents=True)
     for name, content in files.items():
@@ -82,14 +87,14 @@ def _package(files: Iterable[str]) -> str:
     return json.dumps({"urls": urls, "version": __version__}, indent=2) + "\n"
 
 
-def _bytecode(mpy: int, progress: Callable[[str], None]) -> Mapping[str, bytes]:
+def _bytecode(mpy: int, packed: bool, progress: Callable[[str], None]) -> Mapping[str, bytes]:
     library = device_library(_COMPILER, mpy, progress)
     if library.compiler is None:
         raise EnvironmentProblem(
             f"no compiler here makes bytecode of version {mpy}: put an mpy-cross that does on the "
             "PATH, or write the source (--source)"
         )
-    return library.files
+    return library.files_for(inflates=packed)
 
 
 def _clear(folder: Path) -> None:

@@ -170,7 +170,8 @@ def provision(
         if frozen is None:
             tell("compile the library", 0)
             made_for = (library or device_library)(".".join(map(str, facts.version)), facts.mpy)
-        files = _files(made_for.files if made_for else {}, config, trust)
+        library_files = made_for.files_for(inflates=facts.inflates) if made_for else {}
+        files = _files(library_files, config, trust)
         if networks and facts.config:  # the configuration that names them is not to come first
             _write_secrets(link, None, networks, keep=True)
         tell("copy the library", 0)

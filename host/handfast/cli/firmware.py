@@ -94,8 +94,13 @@ def _version(_context: click.Context, _option: click.Parameter, value: str) -> i
     help="The version of the bytecode; each MicroPython since 1.19 loads 6.",
 )
 @click.option("--source", is_flag=True, help="Write source, for firmware that freezes it.")
+@click.option(
+    "--unpacked",
+    is_flag=True,
+    help="Write each module as a file of its own, for a MicroPython without `deflate`.",
+)
 @_json
-def library(out: Path, mpy: int, source: bool, as_json: bool) -> None:
+def library(out: Path, mpy: int, source: bool, unpacked: bool, as_json: bool) -> None:
     """Write the compact device library, as `handfast provision` gives it to a board.
 
     `mpremote mip install OUT/package.json` puts the bytecode on a board. With --source,
@@ -104,7 +109,8 @@ def library(out: Path, mpy: int, source: bool, as_json: bool) -> None:
     from handfast.boards.library_package import write_library
 
     with Console(stderr=True, quiet=as_json).status("making the library") as status:
-        written = write_library(out, mpy=None if source else mpy, progress=status.update)
+        version = None if source else mpy
+        written = write_library(out, mpy=version, packed=not unpacked, progress=status.update)
     if as_json:
         click.echo(json.dumps(asdict(written) | {"folder": str(out)}))
         return

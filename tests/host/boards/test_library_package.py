@@ -35,7 +35,13 @@ def there(folder: Path) -> set[str]:
 def test_package_json_names_every_file_that_is_there(tmp_path: Path) -> None:
     made = write_library(tmp_path, mpy=6)
     assert listed(tmp_path) == there(tmp_path) == {f"mtls/{name}" for name in made.files}
-    assert {Path(name).suffix for name in made.files} == {".mpy"}
+    assert set(made.files) == {"__init__.mpy", "library.z"}
+
+
+def test_unpacked_bytecode_is_a_file_for_each_module(tmp_path: Path) -> None:
+    made = write_library(tmp_path, mpy=6, packed=False)
+    assert listed(tmp_path) == there(tmp_path) == {f"mtls/{name}" for name in made.files}
+    assert set(made.files) == {name.replace(".py", ".mpy") for name in compact_source()}
 
 
 def test_what_an_earlier_call_left_is_replaced_and_nothing_else_is_touched(tmp_path: Path) -> None:

@@ -30,5 +30,5 @@ def test_what_is_given_replaces_its_own_kind_only(
     told: Any, has_wifi: bool, wifi: Any, ethernet: Any, networks: list[Any]
 ) -> None:
     config = {} if told is None else {"networks": told}
-    facts = BoardFacts("00", "sim", (1, 26, 1), config, has_wifi, 0)
+    facts = BoardFacts("00", "sim", (1, 26, 1), config, has_wifi, 0, inflates=False)
     assert _networks(facts, wifi, ethernet) == networks

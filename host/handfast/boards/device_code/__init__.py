@@ -71,7 +71,8 @@ def _in_order(library: Library) -> Iterator[str]:
 
 
 def _aliases(modules: tuple[str, ...]) -> list[ast.stmt]:
-    lines = f"for _ in {modules!r}:\n    modules['mtls.' + _] = modules['mtls']"
+    # Not modules['mtls']: in a packed library the package is another module than this file.
+    lines = f"for _ in {modules!r}:\n    modules['mtls.' + _] = modules[__name__]"
     return ast.parse(lines).body
 
 

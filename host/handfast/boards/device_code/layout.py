@@ -20,6 +20,7 @@ class Layout:
         module_names: ``module.global``: tuples of module names, and dicts whose values are.
         by_name: ``module.Class.function``: what asks for attributes by names that only the running
             program knows.
+        packed_first: the files that a packed library begins with.
     """
 
     joined: Mapping[str, str]
@@ -29,6 +30,7 @@ class Layout:
     shared: frozenset[str]
     module_names: frozenset[str]
     by_name: frozenset[str] = frozenset()
+    packed_first: tuple[str, ...] = ()
 
     def file_of(self, module: str) -> str:
         """Return the name of the file that a module of the library is in."""
@@ -47,4 +49,5 @@ def read_layout(path: Path) -> Layout:
         shared=frozenset(" ".join(table["shared"].values()).split()),
         module_names=frozenset(table["module_names"]),
         by_name=frozenset(table["by_name"]),
+        packed_first=tuple(table["packed_first"]),
     )
