@@ -15,6 +15,7 @@ def main(store):
 
         # The gateway stores a sequence number once, so that this may be sent again.
         report = {"boot_id": "example", "seq": 1, "values": {"answer": 42}}
+        report["anchors"] = store.fingerprints()  # or a trust anchor's rollover waits for us
         print(session.post(telemetry, json=report, idempotent=True).status_code)
 
         # A body of any size, in the memory of one piece.

@@ -16,6 +16,8 @@ from mtls.pin import Pins, spki_sha256
 from test_client_on_board import server_ca, server_context
 from test_rest_on_board import Rest, context, rest
 
+from handfast.resources import firmware_dir
+
 __all__ = ["context", "rest"]  # fixtures
 
 
@@ -148,3 +150,10 @@ def test_the_library_never_imports_ssl(rest: Rest, context: ssl.SSLContext) -> N
     lines = "session.get('/x')\nimport mtls.ssl\nimport mtls.aio\nout.append('ssl' in sys.modules)"
     with serving(answer(OK), context=context) as (port, _):
         assert rest(port, lines) == [False]
+
+
+def test_no_context_verifies_only_what_it_happens_to_be_shown() -> None:
+    """CERT_OPTIONAL goes on after a failure to verify (RFC 7030 4.1.1's fetch does without it)."""
+    sources = list(firmware_dir().rglob("*.py"))
+    assert any("CERT_REQUIRED" in path.read_text() for path in sources)
+    assert [path.name for path in sources if "CERT_OPTIONAL" in path.read_text()] == []
