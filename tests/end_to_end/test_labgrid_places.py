@@ -89,6 +89,22 @@ def test_a_place_is_acquired_and_given_back(lab: Labgrid, left: Place, tmp_path:
         assert lab.acquired() == {}
 
 
+def test_labgrid_itself_connects_anew_when_we_have_hung_up(
+    lab: Labgrid, left: Place, tmp_path: Path
+) -> None:
+    taken = left.take(tmp_path)
+    assert taken is not None
+    taken.release()
+    left.close()
+    lab.client("-p", "left", "acquire")
+    made = Environment(str(lab.environment_file("own.yaml", ["left"], SIMULATED_DRIVERS)))
+    target = made.get_target("left")
+    assert target is not None
+    assert target.get_driver("MicroPythonDriver").exec("print('own')") == "own\n"
+    made.cleanup()
+    lab.client("-p", "left", "release")
+
+
 def test_a_place_that_its_user_acquired_is_used_and_stays_acquired(
     lab: Labgrid, left: Place, tmp_path: Path
 ) -> None:

@@ -115,6 +115,9 @@ class Coordinator:
     def close(self) -> None:
         """Hang up, if there is a connection. Places that were not given back stay taken."""
         with self._lock:
+            manager = RemotePlaceManager.get()
+            if self._session is not None and manager.session is self._session:
+                manager.session = manager.loop = None  # who uses labgrid after us connects anew
             self._drop()
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
