@@ -18,7 +18,7 @@ help:
 	@echo "make test-wokwi    boards in Wokwi's cloud (needs WOKWI_CLI_TOKEN)"
 	@echo "make lint          ruff and mypy"
 	@echo "make power-cuts    a board's power fails at every flash operation, and again while it recovers"
-	@echo "make soak          an emulated RP2040's network comes up again and again (about an hour)"
+	@echo "make soak          an emulated RP2040's network comes up again and again (a minute or two, once it is built)"
 	@echo "make fuzz          the device's parsers under a coverage-guided fuzzer (about four minutes)"
 	@echo "make bench-device  instructions and bytes that the device library costs a board"
 	@echo "make bench-harness how fast files get to a board, against mpremote"
