@@ -176,13 +176,13 @@ class Agent:
 
     # A good moment
 
-    def _make_room(self):
+    def _make_room(self, more=0):
         """Leave the heap to a TLS session of our own, and see that there is enough of it."""
         self.session.close()
         if self.failures & 3 != _ANY_HEAP:
             from .room import require
 
-            require()
+            require(more)
 
     # Which identity
 

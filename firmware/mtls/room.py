@@ -59,11 +59,11 @@ def _room_of_c():
     return enough and max([region[2] for region in regions]) >= PIECE_BYTES
 
 
-def require():
-    """Raise OutOfMemory unless a TLS session fits."""
+def require(more=0):
+    """Raise OutOfMemory unless a TLS session fits, and `more` bytes beside it."""
     free, fits = room()
-    if not fits:
+    if not fits or free < needed() + more:
         raise OutOfMemory(
             "a TLS session needs %d bytes of heap, %d of them in one piece; %d are free"
-            % (needed(), PIECE_BYTES, free)
+            % (needed() + more, PIECE_BYTES, free)
         )
