@@ -17,6 +17,7 @@ from . import client, tls
 from .errors import Refused, Unreachable, Untrusted
 from .heap import make_room
 
+_ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 
 
@@ -39,13 +40,18 @@ async def _ready(wire, event):
 class _Connection(tls.Connection):
     """The first send after `wrap` does the handshake."""
 
+    def _left_ms(self):
+        if self._wire is None:  # another task has closed it meanwhile
+            raise OSError(_ECONNRESET)
+        return tls.left_ms(self._wire.deadline)
+
     def wrap(self, context, host):
         self._stream = context.wrap_socket(
             self._wire, server_hostname=host, do_handshake_on_connect=False
         )
 
     async def send(self, data):
-        while tls.left_ms(self._wire.deadline):
+        while self._left_ms():
             try:
                 n = self._stream.write(data) or 0
             except OSError as error:
@@ -59,7 +65,7 @@ class _Connection(tls.Connection):
 
     async def receive_into(self, buf):
         await asyncio.sleep_ms(0)  # other tasks run, even where the peer never makes us wait
-        while tls.left_ms(self._wire.deadline):
+        while self._left_ms():
             try:
                 n = self._stream.readinto(buf)
             except OSError as error:
@@ -134,13 +140,7 @@ class Session(client.SessionBase):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
         call = self._call(method, path, **options)
         deadline = tls.deadline_in(self.timeout_ms if call.timeout_ms is None else call.timeout_ms)
-        acquired = self._lock.acquire()
-        if self._lock.locked():
-            acquired = asyncio.wait_for_ms(acquired, tls.left_ms(deadline))
-        try:
-            await acquired
-        except asyncio.TimeoutError:
-            raise Unreachable("other requests took all of this one's time", _ETIMEDOUT)
+        await self._take(tls.left_ms(deadline))
         try:
             self._start(tls.left_ms(deadline))
             while True:
@@ -149,6 +149,23 @@ class Session(client.SessionBase):
                     return self._answered(response)
         finally:
             self._lock.release()
+
+    async def _take(self, timeout_ms):
+        """Wait for the lock, within what a request has in all."""
+        taken = []
+
+        async def take():
+            await self._lock.acquire()
+            taken.append(True)
+
+        try:
+            await asyncio.wait_for_ms(take(), timeout_ms)
+        except BaseException as error:
+            if taken:  # and the time was up, or we were cancelled, before we were told
+                self._lock.release()
+            if isinstance(error, asyncio.TimeoutError):
+                error = Unreachable("other requests took all of this one's time", _ETIMEDOUT)
+            raise error
 
     async def _try(self, call):
         reused = self._connection is not None
@@ -246,12 +263,17 @@ class Session(client.SessionBase):
 
     async def read_into(self, out):
         """Return how many bytes of the open response's body came into `out`, 0 at its end."""
+        response = self._response
         try:
             self._limit()
             while (n := self._parser.pull(out)) is None:
                 await self._fill()
         except BaseException as error:
-            raise self._failed(error)
+            if self._response is response:
+                error = self._failed(error)
+            elif isinstance(error, OSError):  # given up; what is open now is another request's
+                response._source()
+            raise error
         return self._pulled(n)
 
     async def read_whole(self):

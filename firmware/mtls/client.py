@@ -155,8 +155,12 @@ def rest(body, at):
     return memoryview(body)[at:]
 
 
-def _verb(method):
-    def call(self, path, **options):
+def _verb(method, *names):
+    """`names` are the options that may be given by position, as in requests."""
+
+    def call(self, path, *given, **options):
+        for n in range(len(given)):
+            options[names[n]] = given[n]
         return self.request(method, path, **options)
 
     return call
@@ -165,11 +169,11 @@ def _verb(method):
 class SessionBase:
     """What a session is without its IO: see Session."""
 
-    get = _verb("GET")
+    get = _verb("GET", "params")
     head = _verb("HEAD")
-    post = _verb("POST")
-    put = _verb("PUT")
-    patch = _verb("PATCH")
+    post = _verb("POST", "data", "json")
+    put = _verb("PUT", "data")
+    patch = _verb("PATCH", "data")
     delete = _verb("DELETE")
 
     def __init__(
@@ -238,7 +242,7 @@ class SessionBase:
         method,
         path,
         params=None,
-        headers=(),
+        headers=None,
         json=None,
         data=None,
         stream=False,
@@ -248,6 +252,7 @@ class SessionBase:
         max_body_bytes=None,
     ):
         """Return the Call that a request is: all that `request` can be told."""
+        headers = headers or ()
         target = self.prefix + path
         if not path.startswith("/"):
             from .redirect import resolve

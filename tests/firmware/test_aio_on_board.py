@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 from device_pki import rsa_key
-from hostile_peer import OK, answer, drip, flood, read_request, serving
+from hostile_peer import OK, Peer, answer, drip, flood, read_request, serving
 from test_client_on_board import WARNINGS, server_context
 from test_pins_and_ssl import pin
 from test_rest_on_board import Echo, Rest, context, endless, rest, status
@@ -175,6 +176,100 @@ out.append((await s.get("/third")).text)
     assert "other requests" in error
     assert not done, "it waited for the other one"
     assert (text, third, len(connections)) == ("hi", "hi", 1)
+
+
+def after(seconds: float) -> Peer:
+    """Answer each request so much later."""
+
+    def serve(connection: socket.socket) -> None:
+        while read_request(connection):
+            time.sleep(seconds)
+            connection.sendall(OK)
+
+    return serve
+
+
+def test_a_wait_for_others_that_ends_as_they_do_leaves_the_session_free(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    """The other task works on its answer, and lets nobody run, until the wait is over."""
+    body = """
+async def other():
+    await s.get("/a")
+    time.sleep_ms(400)
+await s.get("/warm")
+task = asyncio.create_task(other())
+await asyncio.sleep_ms(0)
+try:
+    out.append((await s.get("/b", timeout_ms=600)).text)
+except mtls.MTLSError as error:
+    out.append(str(error))
+await task
+out.append((await s.get("/c")).text)
+"""
+    with serving(after(0.4), context=context) as (port, _):
+        waited, last = rest(port, "import time\n" + script(body))
+    assert "other requests" in waited
+    assert last == "hi"
+
+
+def test_a_request_that_follows_another_task_s_ends_at_its_own_total_too(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    """The lock is handed on to who waits already: free it is not."""
+    body = """
+async def mine():
+    await s.get("/a")
+    try:
+        await s.get("/b", timeout_ms=200)
+    except mtls.MTLSError as error:
+        out.append(str(error))
+await s.get("/warm")
+task = asyncio.create_task(mine())
+other = asyncio.create_task(s.get("/other"))
+await task
+out.append(other.done())
+await other
+"""
+    with serving(after(0.8), context=context) as (port, _):
+        error, other_was_done = rest(port, script(body))
+    assert "other requests" in error
+    assert not other_was_done
+
+
+def test_a_body_that_another_task_s_request_gives_up_says_so_and_breaks_nothing(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    def begins(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(announce(1000) + bytes(100))
+        read_request(connection)
+
+    body = """
+async def read():
+    r = await s.get("/s", stream=True, timeout_ms=1500)
+    buf = bytearray(64)
+    try:
+        while await r.readinto(buf):
+            reading.set()
+    except mtls.MTLSError as error:
+        out.append(str(error))
+reading = asyncio.Event()
+task = asyncio.create_task(read())
+await reading.wait()
+await asyncio.sleep_ms(50)
+other = asyncio.create_task(s.get("/other"))
+await task
+out.append((await other).text)
+out.append((await s.get("/last")).text)
+"""
+    with serving(begins, after(2), context=context) as (port, connections):
+        assert rest(port, script(body)) == ["the body was given up before its end", "hi", "hi"]
+    assert len(connections) == 2
+
+
+def announce(length: int) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def test_no_listener_is_unreachable(rest: Rest) -> None:

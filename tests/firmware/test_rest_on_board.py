@@ -142,6 +142,25 @@ with session as s:
     assert len(connections) == 1
 
 
+def test_what_requests_takes_by_position_is_taken_by_position(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+out.append(session.get("/a", {"q": 1}, headers=None).json()["target"])
+out.append(session.post("/a", b"abc").json()["body"])
+out.append(session.post("/a", None, {"on": True}).json()["body"])
+out.append(session.put("/a", "text").json()["body"])
+out.append(session.patch("/a", {"a": 1}, headers={"X-A": "b"}).json()["body"])
+try:
+    session.delete("/a", b"body")
+except IndexError:
+    out.append("no more")
+"""
+    with serving(Echo(), context=context) as (port, _):
+        found = rest(port, lines)
+    assert found == ["/a?q=1", "abc", '{"on": true}', "text", "a=1", "no more"]
+
+
 @pytest.mark.parametrize(
     ("data", "body", "chunked"),
     [

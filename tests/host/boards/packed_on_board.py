@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from hashlib import sha256
 
 FOLDER = "/mtls.z"
@@ -132,6 +133,26 @@ def replaced():
         sys.modules.pop("mtls." + name, None)
         __import__("mtls." + name)
     print(mtls.agent.Agent.__name__, mtls.clock.Clock.__name__)
+
+
+def interrupted():
+    """Import until Ctrl-C comes, or for ten seconds. Prints whether it came."""
+    import mtls
+
+    print("begun")
+    until = time.ticks_add(time.ticks_ms(), 2000)
+    try:
+        while time.ticks_diff(until, time.ticks_ms()) > 0:
+            import mtls.x509
+            import mtls.keys
+            import mtls.est
+            import mtls.rollover
+            import mtls.timesync
+
+            mtls.heap.make_room()
+        print("not noticed")
+    except KeyboardInterrupt:
+        print("interrupted")
 
 
 globals()[sys.argv[1]]()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -19,14 +21,16 @@ from handfast.resources import firmware_dir
 
 LIBRARY = device_library("1.26.1", 6)
 SCRIPT = Path(__file__).with_name("packed_on_board.py")
+BOARDS = ("sim-pico-w", "sim-esp32")
+INTERRUPTED_OFTEN = 40  # of which the form that loses some lost one in six
 ISSUE_BOUND = 48 * 1024
 
 Run = Callable[..., list[str]]
 
 
 @pytest.fixture(
-    params=[("sim-pico-w", "1.26.1"), ("sim-pico-w", "1.25.0"), ("sim-esp32", "1.26.1")],
-    ids=["pico-w", "pico-w-1.25.0", "esp32"],
+    params=[(board, version) for board in BOARDS for version in ("1.26.1", "1.25.0")],
+    ids=lambda param: "-".join(param),
 )
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Run the script beside a packed library; returns what it printed before its "ok"."""
@@ -98,3 +102,25 @@ def test_a_file_that_takes_its_place_while_it_runs_is_read_as_it_is(
     assert run("replaced", tmp_path / "lib" / "mtls" / ARCHIVE, tmp_path / "other.z") == [
         "Agent Clock"
     ]
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_ctrl_c_during_an_import_is_not_lost(board: str, tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "mtls"
+    folder.mkdir(parents=True)
+    for name, content in LIBRARY.packed.items():
+        (folder / name).write_bytes(content)
+    program = build_simulator(board)
+    for number in range(INTERRUPTED_OFTEN):
+        with subprocess.Popen(
+            [program, "-X", "heapsize=400k", SCRIPT, "interrupted"],
+            env={**os.environ, "MICROPYPATH": f".frozen:{folder.parent}"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(number * 0.0005)  # somewhere in an import
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.read() == "interrupted\nok\n"
