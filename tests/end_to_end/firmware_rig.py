@@ -24,6 +24,8 @@ from handfast.resources import firmware_dir
 DEADLINE_S = 30.0
 # What the tests run on that ask whether a board, of whatever kind, does what it must.
 BOARDS = ("sim-pico-w", QEMU_MPS2)
+# Both profiles, with both of the MicroPython versions that the library is for.
+SIMULATED = ("sim-pico-w", "sim-esp32", "sim-pico-w+1.25.0", "sim-esp32+1.25.0")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
@@ -152,4 +154,8 @@ def make_rig(
 ) -> Rig:
     if profile == QEMU_MPS2:
         return Rig(QemuMps2Board(directory=folder, name=name, **of_board), gateway)
-    return Rig(SimulatedBoard(profile, directory=folder, name=name, **of_board), gateway)
+    profile, _, version = profile.partition("+")
+    board = SimulatedBoard(
+        profile, directory=folder, name=name, micropython=version or None, **of_board
+    )
+    return Rig(board, gateway)

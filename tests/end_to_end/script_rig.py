@@ -39,13 +39,23 @@ def write_store(admin: AdminClient, store: Path, device_id: str, *, anchors: boo
 def run_script(
     folder: Path, script: Path, *arguments: str, profile: str, heap: str, timeout_s: float
 ) -> list[str]:
-    """Run a script beside the library as boards have it; returns the lines that it printed."""
+    """Run a script beside the library as boards have it; returns the lines that it printed.
+
+    ``profile`` may name a version of MicroPython, as in firmware_rig.SIMULATED.
+    """
+    profile, _, version = profile.partition("+")
     library = folder / "lib" / "mtls"
     library.mkdir(parents=True)
     for name, content in device_library("1.26.1", 6).packed.items():
         (library / name).write_bytes(content)
     done = subprocess.run(
-        [build_simulator(profile), "-X", f"heapsize={heap}", script, *arguments],
+        [
+            build_simulator(profile, micropython=version or None),
+            "-X",
+            f"heapsize={heap}",
+            script,
+            *arguments,
+        ],
         env={**os.environ, "MICROPYPATH": f".frozen:{library.parent}"},
         capture_output=True,
         text=True,

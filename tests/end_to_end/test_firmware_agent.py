@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import DEADLINE_S, Rig, give_source, make_rig
+from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_source, make_rig
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -29,7 +29,7 @@ def rig_on(profile: str, gateway: GatewayProcess, folder: Path) -> Rig:
     return make_rig(folder / "board", next(_names), gateway.admin, profile)
 
 
-@pytest.fixture(params=["sim-pico-w", "sim-esp32"])
+@pytest.fixture(params=SIMULATED)
 def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
     with rig_on(request.param, gateway, tmp_path) as rig:
         yield rig

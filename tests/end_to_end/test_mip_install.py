@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from firmware_rig import Rig, make_rig
+from firmware_rig import SIMULATED, Rig, make_rig
 from provision_support import running_gateway
 
 from handfast.boards.device_library import device_library
@@ -30,10 +30,10 @@ for name in sorted(os.listdir('/lib/mtls')):
 """
 
 
-@pytest.fixture(params=["sim-pico-w", "sim-esp32"])
+@pytest.fixture(params=SIMULATED)
 def rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A board with its configuration and application, and without the library."""
-    name = f"mip-{request.param}"
+    name = f"mip-{request.param}".replace("+", "-")
     with (
         running_gateway(tmp_path / "gateway") as (_, gateway),
         make_rig(tmp_path / "board", name, gateway.admin, request.param) as rig,

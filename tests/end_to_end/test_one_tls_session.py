@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firmware_rig import SIMULATED
 from provision_support import running_gateway
 from script_rig import run_script, write_store
 
@@ -22,7 +23,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminClient]:
 
 def cycle(folder: Path, admin: AdminClient, profile: str, kind: str) -> dict[str, Any]:
     store = folder / "store"
-    write_store(admin, store, f"one-{profile}-{kind}", anchors=False)
+    write_store(admin, store, f"one-{profile}-{kind}".replace("+", "-"), anchors=False)
     script = Path(__file__).parents[1] / "firmware/device/one_tls_session.py"
     printed = run_script(
         folder, script, str(store), kind, profile=profile, heap="1m", timeout_s=120
@@ -31,7 +32,7 @@ def cycle(folder: Path, admin: AdminClient, profile: str, kind: str) -> dict[str
     return found
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
+@pytest.mark.parametrize("profile", SIMULATED)
 @pytest.mark.parametrize(("kind", "sessions"), [("blocking", 14), ("aio", 10)])
 def test_one_tls_session_at_a_time_from_the_first_anchors_to_the_last_renewal(
     tmp_path: Path, gateway: AdminClient, profile: str, kind: str, sessions: int

@@ -184,13 +184,14 @@ def test_scrubbing_cut_anywhere_keeps_the_identities(board: SimulatedBoard, prep
         assert look(board).whole, f"cut at operation {cut}"
 
 
+@pytest.mark.parametrize("version", ["1.26.1", "1.25.0"])
 @pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
 def test_what_the_raw_flash_holds_after_rotation_scrubbing_and_decommission(
-    profile: str, tmp_path: Path
+    profile: str, version: str, tmp_path: Path
 ) -> None:
     keys = [new_key() for _ in range(9)]
     scalars = {key: key[7:39] for key in keys}
-    with SimulatedBoard(profile, directory=tmp_path / "board") as board:
+    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
 
         def readable() -> list[int]:
             image = board.flash_image.read_bytes()
