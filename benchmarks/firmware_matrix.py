@@ -31,8 +31,7 @@ from handfast.errors import BoardProblem, EnvironmentProblem, HandfastError
 
 OUT = Path(__file__).parent / "out" / "firmware-matrix.json"
 SIMULATOR = "sim-pico-w"
-# What a build has that the option was in, as an expression on the board. (fast-mbedtls changes
-# nothing that could be asked for.)
+# What a build has that the option was in, as an expression on the board.
 EVIDENCE = {
     "tls13": "'TLS1-3-AES-128-GCM-SHA256' in tls.SSLContext(0).get_ciphers()",
     "secure-element": "hasattr(tls.SSLContext(0), 'ecdsa_sign_callback')",
@@ -40,6 +39,11 @@ EVIDENCE = {
     "settrace": "hasattr(sys, 'settrace')",
     "frozen-mtls": "mtls.__file__.startswith('mtls/')",
 }
+# fast-mbedtls adds nothing that a board could be asked for: its image has mbedTLS's assembly for
+# Thumb-1, which multiplies a word (mbedTLS 3.6.6, library/bn_mul.h, MULADDC_X1_CORE):
+# ldmia r0!, {r6}; lsrs r7, r6, #16; lsls r6, r6, #16; lsrs r6, r6, #16;
+# mov r4, r8; muls r4, r6; mov r3, r9; muls r6, r3
+_ASSEMBLY = bytes.fromhex("40c8 370c 3604 360c 4446 7443 4b46 5e43")
 _BOOT_S = 60.0
 _SIZE_S = 30.0
 
@@ -92,6 +96,9 @@ def boot_heap(uf2: Path, options: Sequence[str], folder: Path) -> int:
 
     It is 0 where it does not boot, or has not exactly what these options add.
     """
+    if is_fast(uf2) != ("fast-mbedtls" in options):
+        Console(stderr=True).print(f"{'+'.join(options) or 'stock'}: wrong code in mbedTLS")
+        return 0
     asked = ", ".join(EVIDENCE.values())
     code = (
         "import sys, tls\ntry:\n import mtls\nexcept ImportError:\n class mtls:\n  __file__ = ''\n"
@@ -109,6 +116,11 @@ def boot_heap(uf2: Path, options: Sequence[str], folder: Path) -> int:
             return 0
     has, heap = said.splitlines()
     return int(heap) if has == str([name in options for name in EVIDENCE]) else 0
+
+
+def is_fast(uf2: Path) -> bool:
+    """Say whether an image's mbedTLS multiplies in assembly."""
+    return _ASSEMBLY in elf_of(uf2).read_bytes()
 
 
 def _sections(tool: str, elf: Path) -> tuple[int, int, int]:

@@ -33,3 +33,11 @@ def test_each_build_is_measured_and_booted(tmp_path: Path, monkeypatch: pytest.M
     assert [stock["options"], full["options"]] == [[], list(ALL)]
     assert stock["heap_bytes"] > full["heap_bytes"] > 0
     assert full["text_bytes"] > stock["text_bytes"] > 0
+
+
+def test_stock_firmware_does_not_pass_for_fast_mbedtls_nor_the_other_way(tmp_path: Path) -> None:
+    stock, full = (build_firmware(options=options) for options in ((), ALL))
+    assert [firmware_matrix.is_fast(image) for image in (stock, full)] == [False, True]
+    slow = tuple(option for option in ALL if option != "fast-mbedtls")
+    assert firmware_matrix.boot_heap(stock, ("fast-mbedtls",), tmp_path) == 0
+    assert firmware_matrix.boot_heap(full, slow, tmp_path) == 0

@@ -13,6 +13,7 @@ import pytest
 from desk import Desk
 from plugin_support import Project
 
+from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
 from handfast.lab.pytest_plugin.leases import lease_folder, take
 from handfast.lab.pytest_plugin.pool import Pool
@@ -117,6 +118,67 @@ def test_wants_two(boards):
     )
     assert "it is in quarantine until this run ends" in said
     assert "alive (test_desk.py::test_hangs): it does not answer; reset: no answer; power" in said
+
+
+# What a board is whose flash fails: it boots, gives its prompt, and can neither list nor remove.
+FAILING_FLASH = b"""
+import vfs
+
+class Failing:
+    def mount(self, *_):
+        pass
+    def umount(self):
+        pass
+    def chdir(self, _):
+        pass
+    def getcwd(self):
+        return "/"
+    def fail(self, *_):
+        raise OSError(5)
+    ilistdir = stat = open = remove = fail
+
+vfs.umount("/")
+vfs.mount(Failing(), "/")
+"""
+
+
+def test_a_board_whose_files_cannot_be_removed_is_set_aside_and_the_next_one_is_taken(
+    tmp_path: Path, desk: Desk
+) -> None:
+    project = Project(tmp_path)
+    with SimulatedBoard("sim-pico-w", directory=tmp_path / "sick") as sick:
+        sick.power_on()
+        with SerialLink.open(sick.serial_url) as link:
+            link.push({"/boot.py": FAILING_FLASH})
+        project.write(
+            "handfast-bench.toml",
+            entry("sick", sick.serial_url) + entry("sound", desk.board.serial_url),
+        )
+        project.write(
+            "test_both.py",
+            """
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_works(board, number):
+    board.exec("print(1)")
+    assert board.name == "sound"
+
+@pytest.mark.boards(2)
+def test_wants_two(boards):
+    pass
+""",
+        )
+        outcome = project.run("--handfast-board", "hardware", "-rA")
+    text = outcome.text
+    assert (outcome.counted("passed"), outcome.counted("error")) == (3, 1), text
+    why = (
+        f"it could not be made ready, the board at {sick.serial_url} raised OSError: [Errno 5] EIO"
+    )
+    assert f"2 boards are wanted and 1 are left; sick is in quarantine: {why}" in text
+    said = text.partition("boards that did not answer")[2]
+    assert "sick (test_both.py::test_works[0]): it could not be made ready; the board at" in said
+    assert "it is in quarantine until this run ends" in said
 
 
 # The second test's application prints all the time: what a port that is away would say is lost.

@@ -153,8 +153,12 @@ class Sweep:
                 progress.update(bar, completed=done, description=f"{tried} power cuts")
 
             def work(task: Task) -> None:
-                for problem in self._work(task, deadline):
-                    progress.console.print(f"[red]lost[/red]: {problem}")
+                try:
+                    for problem in self._work(task, deadline):
+                        progress.console.print(f"[red]lost[/red]: {problem}")
+                except BaseException:
+                    self._over.set()  # the others are waited for: up to their next outcome
+                    raise
                 with self._lock:
                     show()
 

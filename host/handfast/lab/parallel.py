@@ -16,32 +16,45 @@ def in_parallel(
 ) -> list[Result]:
     """Call ``work`` for every item, at most ``at_once`` at a time; return the results in order.
 
-    The first exception is raised as soon as it happens. Ctrl-C is too: the threads are daemons
-    and end with what they wait for (every wait on a board or a gateway has a deadline).
+    After an exception no further item is begun, and it is raised when those that were underway
+    have ended: what they use is still theirs until then. Ctrl-C is raised at once: the threads are
+    daemons and end with what they wait for (every wait on a board or a gateway has a deadline).
     """
     todo: queue.SimpleQueue[tuple[int, Item]] = queue.SimpleQueue()
     for pair in enumerate(items):
         todo.put(pair)
-    done: queue.SimpleQueue[tuple[int, Result] | BaseException] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, Result] | BaseException | None] = queue.SimpleQueue()
+    over = threading.Event()
 
     def worker() -> None:
-        while True:
-            try:
+        try:
+            while not over.is_set():
                 index, item = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
                 done.put((index, work(item)))
-            except BaseException as error:  # handed to the caller, whatever it is
-                done.put(error)
-                return
+        except queue.Empty:
+            pass
+        except BaseException as error:  # handed to the caller, whatever it is
+            over.set()
+            done.put(error)
+        finally:
+            done.put(None)
 
-    for _ in range(min(at_once, len(items))):
+    workers = min(at_once, len(items))
+    for _ in range(workers):
         threading.Thread(target=worker, daemon=True).start()
     results: dict[int, Result] = {}
-    while len(results) < len(items):
-        outcome = done.get()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        results[outcome[0]] = outcome[1]
+    failures: list[BaseException] = []
+    try:
+        while workers:
+            outcome = done.get()
+            if outcome is None:
+                workers -= 1
+            elif isinstance(outcome, BaseException):
+                failures.append(outcome)
+            else:
+                results[outcome[0]] = outcome[1]
+    finally:
+        over.set()
+    if failures:
+        raise failures[0]
     return [results[index] for index in range(len(items))]

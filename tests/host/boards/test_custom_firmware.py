@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ from handfast.boards.custom_firmware import (
 )
 from handfast.boards.definition import load_board
 from handfast.boards.firmware_options import OPTIONS
+from handfast.boards.flash.esp_image import (
+    CHIP_IDS,
+    read_esp_image,
+    refuse_without_bootloader,
+    refuse_wrong_chip,
+)
 from handfast.boards.flash.uf2 import read_uf2
 from handfast.boards.sources import fetch, find_source
 from handfast.errors import EnvironmentProblem, UsageError
@@ -49,7 +56,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a build of ours reads of MicroPython, and PORT; submodules are there in name."""
     root = tmp_path_factory.mktemp("micropython")
     parts = ("py/", "extmod/", "shared/", "lib/libm/", "tools/", "mpy-cross/", "drivers/")
-    ports = ("ports/rp2/boards/", "ports/esp32/boards/")
+    ports = ("ports/rp2/boards/", "ports/esp32/boards/", "ports/esp32/makeimg.py")
     unpack(fetch(find_source("micropython", "1.26.1")), root, parts=parts + ports)
     mbedtls = fetch(find_source("mbedtls", MBEDTLS_VERSION))
     unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/",))
@@ -76,6 +83,67 @@ def idf(folder: Path, version: str = ESP_IDF_VERSION) -> Path:
     names = zip(("MAJOR", "MINOR", "PATCH"), version.split("."), strict=True)
     file.write_text("".join(f"set(IDF_VERSION_{name} {number})\n" for name, number in names))
     return folder / "idf"
+
+
+# What a build by ESP-IDF leaves: its four files, as MicroPython's makeimg.py reads them.
+IDF_MODEL = """#!/usr/bin/env python3
+import pathlib, struct, sys
+
+out = pathlib.Path(sys.argv[sys.argv.index("-B") + 1])
+
+def put(name, content):
+    file = out / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+def part(name, kind, below, offset, size):
+    return struct.pack("<2sBBLL16sL", b"\\xaa\\x50", kind, below, offset, size, name, 0)
+
+put("bootloader/bootloader.bin", b"\\xe9" + bytes(11) + struct.pack("<H", CHIP) + b"B" * 0x3000)
+put(
+    "partition_table/partition-table.bin",
+    part(b"nvs", 1, 2, 0x9000, 0x6000)
+    + part(b"factory", 0, 0, 0x10000, 0x1f0000)
+    + part(b"vfs", 1, 0x81, 0x200000, 0x200000)
+    + b"\\xff" * 32,
+)
+put("micropython.bin", b"\\xe9" + " ".join(sys.argv).encode())
+put(
+    "sdkconfig",
+    b"CONFIG_BOOTLOADER_OFFSET_IN_FLASH=OFFSET\\n"
+    b"CONFIG_PARTITION_TABLE_OFFSET=0x8000\\n",
+)
+"""
+# ESP-IDF's reader of partition tables, as far as makeimg.py uses it.
+GEN_ESP32PART_MODEL = """
+import collections, struct
+
+APP_TYPE = 0
+Part = collections.namedtuple("Part", "type subtype offset size name")
+
+class PartitionTable:
+    @staticmethod
+    def from_binary(content):
+        entries = struct.iter_unpack("<2sBBLL16sL", content)
+        return [
+            Part(*entry[1:5], entry[5].rstrip(b"\\0").decode())
+            for entry in entries
+            if entry[0] == b"\\xaa\\x50"
+        ]
+"""
+
+
+def idf_model(folder: Path, chip_id: int, offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a model of ESP-IDF into the environment: it compiles nothing."""
+    root = idf(folder)
+    tool = root / "tools" / "idf.py"
+    tool.write_text(IDF_MODEL.replace("CHIP", str(chip_id)).replace("=OFFSET", f"={offset:#x}"))
+    tool.chmod(0o755)
+    parts = root / "components" / "partition_table" / "gen_esp32part.py"
+    parts.parent.mkdir(parents=True)
+    parts.write_text(GEN_ESP32PART_MODEL)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("IDF_PATH", str(root))
 
 
 def configured(board: str, options: tuple[str, ...], checkout: Path, out: Path) -> dict[str, str]:
@@ -159,6 +227,32 @@ def test_idf_is_given_the_boards_definition_and_the_options(
     assert "-DMICROPY_BOARD=ESP32_GENERIC_C3" in said
     assert "-DHANDFAST_OPTIONS=secure-element;tls13" in said
     assert said[-1] == "build"
+
+
+@pytest.mark.parametrize("name", [name for name in DEFINED if name.startswith("esp32")])
+def test_what_idf_built_becomes_an_image_that_flashing_takes(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    flash = load_board(name).flash
+    assert flash is not None
+    assert flash.loader is not None
+    chip, offset = flash.loader.chip, flash.loader.image_offset
+    assert chip is not None
+    assert offset is not None
+    idf_model(tmp_path, CHIP_IDS[chip], offset, monkeypatch)
+    built = build_custom_firmware(
+        name, ("tls13", "secure-element"), micropython=checkout, out=tmp_path / "out"
+    )
+    assert built.file == tmp_path / "out" / f"{name}-secure-element-tls13.bin"
+    content = built.file.read_bytes()
+    assert (built.size_bytes, built.sha256) == (len(content), sha256(content).hexdigest())
+    image = read_esp_image(content, source=name)
+    refuse_wrong_chip(image, chip, source=name)
+    refuse_without_bootloader(image, offset, source=name)
+    application = content[0x10000 - offset :]
+    assert application.startswith(b"\xe9")
+    assert b"-DHANDFAST_OPTIONS=secure-element;tls13" in application
+    assert application.endswith(b" build")
 
 
 # ---- What is missing ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -257,10 +258,13 @@ def test_a_definition_of_ones_own_is_one_file_and_may_take_the_place_of_ours(
 # Facts against the sources that the definitions cite.
 
 
+COMMON = "extmod/mbedtls/mbedtls_config_common.h"
+
+
 @pytest.fixture(scope="session")
 def micropython(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("micropython")
-    parts = ("ports/esp32/", "ports/rp2/", "tools/autobuild/")
+    parts = ("ports/esp32/", "ports/rp2/", "tools/autobuild/", COMMON)
     unpack(fetch(find_source("micropython", "1.26.1")), tree, parts=parts)
     return tree
 
@@ -324,3 +328,38 @@ def test_the_filesystem_has_the_size_that_micropython_gives_it(
         start, size = re.findall(r"^factory,.*?,.*?,\s*(\w+),\s*(\w+)", table, re.MULTILINE)[0]
         expected = board.flash.size_kb * 1024 - int(start, 0) - int(size, 0)
     assert board.flash.filesystem_kb * 1024 == expected
+
+
+@pytest.mark.parametrize("name", WITH_MICROPYTHON)
+def test_tls_is_what_micropython_configures(name: str, micropython: Path) -> None:
+    board = load_board(name)
+    assert board.firmware is not None
+    port = micropython / "ports" / board.port
+    folder = port / "boards" / board.firmware.build
+    if board.tls is None:  # without a network there is no module
+        assert "WiFi" not in json.loads((folder / "board.json").read_text())["features"]
+        return
+    if board.port == "rp2":
+        headers = (port / "mbedtls/mbedtls_config_port.h", micropython / COMMON)
+        text = "".join(header.read_text() for header in headers)
+        mbedtls = set(re.findall(r"^#define MBEDTLS_(\w+)", text, re.MULTILINE))
+        heap = {"m_tracked_calloc": "gc"}[re.findall(r"STD_CALLOC (\w+)", text)[0]]
+        assert re.search(r"^#define MICROPY_MBEDTLS_CONFIG_BARE_METAL \(1\)", text, re.MULTILINE)
+    else:
+        switches = {"PEM_PARSE_C": "y", "SSL_PROTO_TLS1_2": "y"}  # ESP-IDF's own defaults
+        cmake = (folder / "mpconfigboard.cmake").read_text()
+        for file in re.findall(r"[\w.}/{$]*sdkconfig\.\w+", cmake):
+            text = (port / file.replace("${MICROPY_BOARD_DIR}", str(folder))).read_text()
+            switches |= re.findall(r"^CONFIG_MBEDTLS_(\w+)=(.)", text, re.MULTILINE)
+        mbedtls = {switch for switch, on in switches.items() if on == "y"}
+        heap = "c" if "DEFAULT_MEM_ALLOC" in mbedtls else "?"
+    sources = [file for file in port.rglob("*") if file.suffix in {".h", ".c", ".cmake", ".txt"}]
+    assert len(sources) > 100
+    signs = any("MICROPY_PY_SSL_ECDSA_SIGN_ALT" in file.read_text() for file in sources)
+    versions = {"SSL_PROTO_TLS1_2": "1.2", "SSL_PROTO_TLS1_3": "1.3"}
+    assert asdict(board.tls) == {
+        "certificate_formats": ("der", "pem") if "PEM_PARSE_C" in mbedtls else ("der",),
+        "heap": heap,
+        "versions": tuple(said for switch, said in versions.items() if switch in mbedtls),
+        "sign_callback": signs,
+    }

@@ -258,6 +258,7 @@ class Board:
             self._state = "unknown"
             self.silence = str(problem)
             return False
+        self.silence = ""
         self._state = "repl"
         return True
 
@@ -277,11 +278,10 @@ class Board:
     def begin(self) -> None:
         """Begin a test: a board that nobody has used, and an empty transcript."""
         self._let_go()
-        self.bench.renew()
         self.transcript = Transcript()
         self.devices, self.notes = [], []
         self.answers_ms, self.heap_free = [], []
-        self._state = "unknown"
+        self.bench.renew()
 
     def rest(self) -> None:
         """Let go of its serial line; what it has said and done stays to be reported."""

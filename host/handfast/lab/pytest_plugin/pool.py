@@ -16,7 +16,13 @@ from handfast.lab.parallel import in_parallel
 from handfast.lab.pytest_plugin.board import Board
 from handfast.lab.pytest_plugin.leases import Held, take
 from handfast.lab.pytest_plugin.power import Bench, VirtualBench, WiredBench
-from handfast.lab.pytest_plugin.recovery import ANSWER_S, NOT_FLASHED, QUARANTINED, recover
+from handfast.lab.pytest_plugin.recovery import (
+    ANSWER_S,
+    NOT_FLASHED,
+    NOT_READY,
+    QUARANTINED,
+    recover,
+)
 from handfast.lab.pytest_plugin.selection import Candidate, fitting, why_none
 from handfast.lab.pytest_plugin.whereabouts import Whereabouts, is_stable_name
 
@@ -169,7 +175,11 @@ class Pool:
             alive, more = recover(board)
             tried += more
         if alive:
-            board.begin()
+            try:
+                board.begin()
+            except BoardProblem as problem:  # it answers, but its flash, say, does not
+                alive = False
+                tried += [NOT_READY, str(problem)]
         board.notes += tried
         if not alive:
             self._set_aside(slot, tried)
@@ -274,7 +284,7 @@ class Pool:
             slot.lease = None
 
     def _set_aside(self, slot: _Slot, tried: Sequence[str]) -> None:
-        """Put a board that does not answer in quarantine, unless what hands it out is what fails.
+        """Put a board that cannot be used in quarantine, unless what hands it out is what fails.
 
         Such a board may be as sound as ever, and may be had again when its exporter is back.
         """

@@ -10,6 +10,7 @@ from handfast.errors import BoardProblem
 NO_ANSWER = "it does not answer"
 QUARANTINED = "it is in quarantine until this run ends"
 NOT_FLASHED = "it could not be flashed"
+NOT_READY = "it could not be made ready"
 ANSWER_S = 5.0
 
 

@@ -124,13 +124,18 @@ class Collector:
 
 
 def _troubled(results: Sequence[Result]) -> Iterator[str]:
-    """Say of each board that did not answer, or take firmware, when that was and what was done."""
+    """Say of each board that could not be used at once when that was, and what was done."""
     from handfast.lab.pytest_plugin.recording import console_text
-    from handfast.lab.pytest_plugin.recovery import NO_ANSWER, NOT_FLASHED, QUARANTINED
+    from handfast.lab.pytest_plugin.recovery import (
+        NO_ANSWER,
+        NOT_FLASHED,
+        NOT_READY,
+        QUARANTINED,
+    )
 
     for result in results:
         for board, notes in (result.record["notes"] if result.record else {}).items():
-            if {NO_ANSWER, NOT_FLASHED} & set(notes):
+            if {NO_ANSWER, NOT_FLASHED, NOT_READY} & set(notes):
                 yield f"{board} ({result.nodeid}): {'; '.join(notes)}"
             if QUARANTINED in notes and result.record is not None:
                 last = console_text(result.record, board).splitlines()[-_LAST_LINES:]
