@@ -150,7 +150,7 @@ def est(tmp_path: Path) -> Callable[..., list[object]]:
         config |= {"trust_domain": "t", "root_sha256": fingerprint}
         (root / "config.json").write_text(json.dumps(config))
         what = "patient-bootstrap" if patient else "bootstrap"
-        arguments = (str(root), url, "10000", what, "estuser", password)
+        arguments = (str(root), url, "60000", what, "estuser", password)
         (line,) = run_script(
             build_simulator("sim-pico-w"), "est_client.py", *arguments, cwd=tmp_path
         )
