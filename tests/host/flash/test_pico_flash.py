@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from bootsel_model import ABSOLUTE, RP2040, RP2350, BootselModel, Chip, uf2_file
+from flash_support import Told
 
 from handfast.boards.flash import pico
 from handfast.boards.flash.bootsel import read_drive
@@ -42,7 +43,7 @@ def plug(tmp_path: Path) -> Iterator[Plug]:
         model.close()
 
 
-def flash(content: bytes, model: BootselModel, **job):
+def flash(content: bytes, model: BootselModel, progress=lambda *_: None, **job):
     settings = {
         "chip": model.chip.name,
         "families": FAMILIES[model.chip.name],
@@ -50,18 +51,31 @@ def flash(content: bytes, model: BootselModel, **job):
         "way": "drive",
         "roots": [model.folder.parent],
     }
-    return flash_pico(
-        read_uf2(content, source="image"), PicoJob(**(settings | job)), source="image"
-    )
+    image = read_uf2(content, source="image")
+    return flash_pico(image, PicoJob(**(settings | job)), source="image", progress=progress)
 
 
 @pytest.mark.parametrize(
     ("chip", "family", "e10"),
     [(RP2040, FAMILY_2040, False), (RP2350, FAMILY_2350, False), (RP2350, FAMILY_2350, True)],
 )
-def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, chip, family, e10):
+def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, monkeypatch, chip, family, e10):
     model = plug(chip)
-    done = flash(uf2_file(CONTENT, family, e10=e10), model)
+    synced = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        sync(handle)
+        synced.append(os.fstat(handle).st_size)
+
+    monkeypatch.setattr(os, "fsync", note)
+    told = Told()
+    content = uf2_file(CONTENT, family, e10=e10)
+    done = flash(content, model, told)
+    assert told.steps() == ["bootsel", "write"]
+    pieces = [round(part * len(content)) for step, part in told if step == "write"]
+    assert len(pieces) > 2
+    assert synced == [*pieces[1:], len(content)]  # each is on the drive before the next
     assert model.restarted.wait(60)
     assert model.flash[: len(CONTENT)] == CONTENT
     assert (done.chip, done.way, model.ignored) == (chip.name, "drive", int(e10))
