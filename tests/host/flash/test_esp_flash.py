@@ -254,10 +254,13 @@ def test_a_board_whose_bootloader_does_not_come_is_said_so(bench, tmp_path):
     path = tmp_path / "usb-esp32-c3"
     with SimulatedBoard("sim-esp32", directory=tmp_path / "board") as board:
         board.power_on()
-        with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()"):
+        with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()") as port:
+            gone = threading.Thread(target=port.leave)
+            gone.start()
             it.job = replace(it.job, url=str(path), back_within_s=0.3)
             with pytest.raises(BoardProblem, match=r"there is no board at|is gone"):
                 flash(it, esp_content("ESP32-C3", 40_001))
+            gone.join()
     assert it.model.requests == []
 
 
