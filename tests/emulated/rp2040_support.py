@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from handfast.boards.flash.flash_board import loader_of
 from handfast.boards.flash.pico import PicoFlashed, PicoJob, flash_pico
 from handfast.boards.flash.uf2 import read_uf2
@@ -35,10 +33,7 @@ def flash(board: EmulatedRp2040, uf2: Path, *, running: bool) -> PicoFlashed:
         roots=[board.media],
         restart_within_s=PATIENCE_S,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        # Only drives that are mounted in the same folders need to take turns.
-        patch.setenv("XDG_STATE_HOME", str(board.media.parent.resolve()))
-        return flash_pico(read_uf2(uf2.read_bytes(), source=uf2.name), job, source=uf2.name)
+    return flash_pico(read_uf2(uf2.read_bytes(), source=uf2.name), job, source=uf2.name)
 
 
 def run(board: EmulatedRp2040, code: str) -> str:
