@@ -26,8 +26,9 @@ from provision_support import running_board
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 from handfast.lab.labgrid.places import places
 
-sys.path.append(str(Path(__file__).parents[1] / "host" / "flash"))
+sys.path += [str(Path(__file__).parents[1] / "host" / name) for name in ("flash", "serial")]
 from bootsel_model import RP2040, BootselModel, uf2_file
+from cable import NativePort
 
 CONTENT = Random(5).randbytes(9000)  # noqa: S311 - the same octets each time
 
@@ -137,16 +138,26 @@ def pico(folder: Path, image: Path, line: str) -> Any:
 def test_a_pico_is_flashed_where_it_is_plugged_in(tmp_path: Path, ssh: list[str]) -> None:
     image = tmp_path / "firmware.uf2"
     image.write_bytes(uf2_file(CONTENT, 0xE48BFF56))
-    with running_board(tmp_path / "board") as board:
-        driver = pico(tmp_path, image, board.serial_url)
-        model = BootselModel(RP2040, tmp_path)
-        try:
-            driver.load()
-            assert model.restarted.wait(60)
-            assert model.flash[: len(CONTENT)] == CONTENT
-        finally:
-            model.close()
-        assert "board flash --board pico-w --port /dev/pts/" in ssh[-1]
+    line = tmp_path / "ttyACM0"
+    models: list[BootselModel] = []
+    with (
+        running_board(tmp_path / "board") as board,
+        NativePort(board.serial_url, line, leaves_after=b"machine.bootloader()") as port,
+    ):
+
+        def show_drive() -> None:
+            port.wait_until_cut()
+            models.append(BootselModel(RP2040, tmp_path))
+
+        shown = threading.Thread(target=show_drive, daemon=True)
+        shown.start()
+        driver = pico(tmp_path, image, str(line))
+        driver.load()
+        shown.join()
+        (model,) = models
+        model.close()
+        assert model.flash[: len(CONTENT)] == CONTENT
+        assert f"board flash --board pico-w --port {line}" in ssh[-1]
 
         driver.target.resources[0].extra = {"path": "/dev/no-such-port"}
         with pytest.raises(BoardProblem, match="there is no board at /dev/no-such-port"):

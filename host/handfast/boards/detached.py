@@ -21,10 +21,10 @@ from handfast.boards.definition import load_board
 from handfast.boards.detached_bench import bench_command
 from handfast.boards.lifeline_board import announced_line
 from handfast.boards.simulator import board_arguments, simulated_board
-from handfast.boards.sources import Progress, locked
+from handfast.boards.sources import Progress, locked, state_folder
 from handfast.boards.virtual import build_virtual_board
 from handfast.boards.virtual_board import Entropy, last_line, unique_id_of
-from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
+from handfast.errors import BoardProblem, UsageError
 from handfast.files import write_atomically
 
 _SCHEMA = 1
@@ -50,17 +50,8 @@ class DetachedBoard:
 
 
 def state_dir() -> Path:
-    """Return the folder of the detached boards, made if it is not there (XDG base directories)."""
-    root = os.environ.get("XDG_STATE_HOME") or ""
-    base = Path(root) if root.startswith("/") else Path.home() / ".local" / "state"
-    folder = base / "handfast" / "sim"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot make {folder}: {error.strerror}; set XDG_STATE_HOME to a folder of yours"
-        ) from error
-    return folder
+    """Return the folder of the detached boards, made if it is not there."""
+    return state_folder("sim")
 
 
 def list_detached() -> list[DetachedBoard]:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import tempfile
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ Progress = Callable[[str], None]
 
 _TIMEOUT_S = 30
 _CHUNK_BYTES = 1 << 18
+_TRY_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,34 @@ def cache_dir() -> Path:
     return folder
 
 
+def state_folder(name: str) -> Path:
+    """Return a folder in the user's state, made if it is not there (XDG base directories).
+
+    Raises:
+        EnvironmentProblem: it cannot be made.
+    """
+    root = os.environ.get("XDG_STATE_HOME") or ""
+    base = Path(root) if root.startswith("/") else Path.home() / ".local" / "state"
+    folder = base / "handfast" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot make {folder}: {error.strerror}; set XDG_STATE_HOME to a folder of yours"
+        ) from error
+    return folder
+
+
 @contextmanager
-def locked(folder: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(
+    folder: Path, *, waiting: Callable[[], None] = lambda: None, within_s: float | None = None
+) -> Iterator[None]:
     """Hold ``folder`` for this process; it is free again when the process ends, however it ends.
 
     The lock is on the folder itself, so that no lock file stays behind.
+
+    Raises:
+        TimeoutError: somebody else still has it after ``within_s``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -81,10 +106,25 @@ def locked(folder: Path, *, waiting: Callable[[], None] = lambda: None) -> Itera
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for(handle, within_s)
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for(handle: int, within_s: float | None) -> None:
+    if within_s is None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return
+    give_up = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                raise TimeoutError from None
+            time.sleep(_TRY_AGAIN_S)
 
 
 def find_source(name: str, version: str, *, file: Path | None = None) -> Source:

@@ -11,6 +11,12 @@ from lines_model import PtyLine, Rfc2217Line
 from handfast.boards.flash.esp import EspJob
 
 
+@pytest.fixture(autouse=True)
+def turn_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash beside other tests: what takes turns on one machine are the users of real drives."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "turn"))
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     lines: list[PtyLine | Rfc2217Line] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from itertools import groupby, pairwise
+from operator import itemgetter
 from random import Random
 
 from esp_rom_model import EspModel
@@ -23,6 +25,24 @@ def esp_content(chip: str = "ESP32", length: int = 150_001) -> bytes:
     at = 0x8000 - (0x1000 if chip == "ESP32" else 0)
     content = header + bytes(9) + body[24:]
     return content[:at] + b"\xaa\x50" + content[at + 2 :]
+
+
+class Told(list[tuple[str, float]]):
+    """What a user is told while a board is flashed."""
+
+    def __call__(self, step: str, done: float) -> None:
+        self.append((step, done))
+
+    def steps(self) -> list[str]:
+        """Return the steps, once each; what is told of each goes from 0 up, and not beyond 1."""
+        steps = []
+        for step, group in groupby(self, key=itemgetter(0)):
+            parts = [done for _, done in group]
+            assert parts[0] == 0
+            assert parts[-1] <= 1
+            assert all(before < after for before, after in pairwise(parts)), (step, parts)
+            steps.append(step)
+        return steps
 
 
 class Bench:

@@ -208,11 +208,14 @@ class Rfc2217Line:
     """A serial server as Espressif's esp_rfc2217_server is one, with the chip's model behind it.
 
     With ``native_usb`` it is a plain one, which passes each change of DTR and RTS on: the chip's
-    own USB does not mind how long they take.
+    own USB does not mind how long they take. Where the board is unplugged it hangs up, as
+    Espressif's does; it is back, and runs its application, when the server is called again.
     """
 
     def __init__(self, model: EspModel, *, native_usb: bool = False) -> None:
         self.model = model
+        self._gone = threading.Event()
+        model.unplug = self._gone.set
         self._port = _UsbModelPort(model) if native_usb else _ModelPort(model)
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -254,6 +257,10 @@ class Rfc2217Line:
                     if not data:
                         return
                     self._port.write(b"".join(manager.filter(data)))
+                    if self._gone.is_set():
+                        self._gone.clear()
+                        self.model.reset(download=False)
+                        return
         finally:
             self._open = False
             reader.join()

@@ -18,7 +18,7 @@ from esp_rom_model import (
     SECTOR,
     Faults,
 )
-from flash_support import FLASH_BYTES, esp_content
+from flash_support import FLASH_BYTES, Told, esp_content
 
 from handfast.boards.flash import bootloader
 from handfast.boards.flash.esp import SEGMENT_BYTES, flash_esp, segments
@@ -33,8 +33,9 @@ from cable import NativePort
 CONTENT = esp_content()
 
 
-def flash(bench, content=CONTENT):
-    return flash_esp(read_esp_image(content, source="image"), bench.job, source="image")
+def flash(bench, content=CONTENT, progress=lambda *_: None):
+    image = read_esp_image(content, source="image")
+    return flash_esp(image, bench.job, source="image", progress=progress)
 
 
 def resets_lead_to_the_loader_and_back(model):
@@ -46,8 +47,11 @@ def resets_lead_to_the_loader_and_back(model):
 @pytest.mark.parametrize("tcp", [False, True], ids=["pty", "rfc2217"])
 def test_an_image_arrives_byte_by_byte(bench, tcp):
     it = bench(tcp=tcp)
-    done = flash(it)
+    told = Told()
+    done = flash(it, progress=told)
     assert it.flash(len(CONTENT)) == CONTENT
+    assert told.steps() == ["connect", "write", "verify"]
+    assert [step for step, _ in told].count("write") == len(list(segments(0x1000, len(CONTENT))))
     assert (done.chip, done.mac) == ("esp32", "24:0a:3c:11:22:33")
     assert (done.written, done.kept, done.attempts) == (len(CONTENT), 0, 1)
     assert DEFL_DATA in it.model.requests  # compressed
@@ -115,8 +119,9 @@ def test_an_image_for_another_chip_is_refused_before_the_port_is_opened(bench, c
     assert it.model.requests == []
 
 
-def test_a_board_that_is_another_chip_is_refused(bench):
-    it = bench(ESP32_C3, board="esp32")
+@pytest.mark.parametrize("tcp", [False, True], ids=["pty", "rfc2217"])
+def test_a_board_that_is_another_chip_is_refused(bench, tcp):
+    it = bench(ESP32_C3, board="esp32", tcp=tcp)
     with pytest.raises(Refused, match=r"is ESP32-C3 .* not esp32"):
         flash(it)
     assert not it.flash(FLASH_BYTES, offset=0).strip(b"\xff")
@@ -155,26 +160,31 @@ def test_a_chip_with_burned_security_fuses_is_refused(bench, registers, burned):
     assert not it.flash(FLASH_BYTES, offset=0).strip(b"\xff")
 
 
-@pytest.mark.parametrize("stub", [True, False], ids=["stub", "rom"])
+@pytest.mark.parametrize(
+    ("stub", "tcp"), [(True, False), (False, False), (True, True)], ids=["stub", "rom", "rfc2217"]
+)
 @pytest.mark.parametrize("fault", ["corrupt", "lose_byte"])
-def test_a_bad_octet_is_sent_again(bench, fault, stub):
-    it = bench(faults=Faults(**{fault: {2, 5}}), stub=stub)
+def test_a_bad_octet_is_sent_again(bench, fault, stub, tcp):
+    it = bench(faults=Faults(**{fault: {2, 5}}), stub=stub, tcp=tcp)
     done = flash(it)
     assert it.flash(len(CONTENT)) == CONTENT
     assert done.attempts == 1
 
 
-def test_a_lost_answer_costs_one_segment(bench):
-    it = bench(faults=Faults(lose_answer={3}))
+@pytest.mark.parametrize("tcp", [False, True], ids=["pty", "rfc2217"])
+def test_a_lost_answer_costs_one_segment(bench, tcp):
+    it = bench(faults=Faults(lose_answer={3}), tcp=tcp)
     done = flash(it)
     assert it.flash(len(CONTENT)) == CONTENT
     assert done.attempts == 2
 
 
-@pytest.mark.parametrize("stub", [True, False], ids=["stub", "rom"])
-@pytest.mark.parametrize("request_number", [1, 3, 5])
-def test_unplugged_in_the_middle_it_goes_on_where_it_was(bench, request_number, stub):
-    it = bench(faults=Faults(unplug={request_number}), stub=stub)
+@pytest.mark.parametrize(
+    ("request_number", "stub", "tcp"),
+    [(at, stub, False) for at in (1, 3, 5) for stub in (True, False)] + [(3, True, True)],
+)
+def test_unplugged_in_the_middle_it_goes_on_where_it_was(bench, request_number, stub, tcp):
+    it = bench(faults=Faults(unplug={request_number}), stub=stub, tcp=tcp)
     done = flash(it)
     assert it.flash(len(CONTENT)) == CONTENT
     assert done.attempts == 2
@@ -244,10 +254,13 @@ def test_a_board_whose_bootloader_does_not_come_is_said_so(bench, tmp_path):
     path = tmp_path / "usb-esp32-c3"
     with SimulatedBoard("sim-esp32", directory=tmp_path / "board") as board:
         board.power_on()
-        with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()"):
+        with NativePort(board.serial_url, path, leaves_after=b"machine.bootloader()") as port:
+            gone = threading.Thread(target=port.leave)
+            gone.start()
             it.job = replace(it.job, url=str(path), back_within_s=0.3)
             with pytest.raises(BoardProblem, match=r"there is no board at|is gone"):
                 flash(it, esp_content("ESP32-C3", 40_001))
+            gone.join()
     assert it.model.requests == []
 
 

@@ -37,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.asked: list[str | None] = []
         self.authorizations: list[str | None] = []
         self.status: int | None = None
+        self.leads_to: str | None = None
         self.ranges = True
 
     @property
@@ -53,6 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.authorizations.append(self.headers["Authorization"])
         if self.server.status is not None:
             self.send_error(self.server.status)
+            return
+        if self.server.leads_to is not None:
+            self.send_response(302)
+            self.send_header("Location", self.server.leads_to)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         start = int(wanted[6:-1]) if wanted else 0
         if not self.server.ranges or self.headers["If-Range"] != self.server.etag:
@@ -91,6 +98,13 @@ def test_a_file_is_fetched_once(server):
     assert first.path.read_bytes() == CONTENT
     assert first.path.name == "firmware.bin"
     assert (again, first.recorded) == (first, True)
+    assert server.asked == [None]
+
+
+def test_a_hash_in_capitals_is_the_same(server):
+    first = fetch_firmware(server.url, sha256=SHA256.upper())
+    again = fetch_firmware(server.url, sha256=SHA256.upper())
+    assert (first.sha256, again) == (SHA256, first)
     assert server.asked == [None]
 
 
@@ -174,6 +188,41 @@ def test_without_a_hash_the_first_one_over_https_is_remembered(server, https):
     server.content = CONTENT[::-1]
     with pytest.raises(Refused, match="another file"):
         fetch_firmware(https, sha256=None)
+
+
+def test_the_hash_that_is_given_takes_the_place_of_the_remembered_one(server, https):
+    fetch_firmware(https, sha256=None)
+    server.content = CONTENT[::-1]
+    given = fetch_firmware(https, sha256=hashlib.sha256(server.content).hexdigest())
+    assert given.path.read_bytes() == server.content
+    again = fetch_firmware(https, sha256=None)
+    assert (again.path, again.sha256) == (given.path, given.sha256)
+    assert len(server.asked) == 2
+    server.content = CONTENT
+    given.path.unlink()
+    with pytest.raises(Refused, match="another file"):
+        fetch_firmware(https, sha256=None)
+
+
+@pytest.fixture
+def plain(server: Server) -> Iterator[Server]:
+    """Another server beside it, without TLS."""
+    assert server.server_port
+    with Server() as plain:
+        thread = threading.Thread(target=plain.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield plain
+        plain.shutdown()
+        thread.join()
+
+
+def test_without_a_hash_https_that_leads_to_plain_http_is_refused(server, https, plain):
+    server.leads_to = plain.url
+    with pytest.raises(Refused, match=r"leads to http:.*--sha256"):
+        fetch_firmware(https, sha256=None)
+    assert plain.asked == []
+    assert fetch_firmware(https, sha256=SHA256).path.read_bytes() == CONTENT
+    assert plain.asked == [None]
 
 
 def test_a_server_that_says_no_is_said_so(server):

@@ -7,11 +7,13 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import pytest
 from bootsel_model import ABSOLUTE, RP2040, RP2350, BootselModel, Chip, uf2_file
+from flash_support import Told
 
 from handfast.boards.flash import pico
 from handfast.boards.flash.bootsel import read_drive
@@ -41,7 +43,7 @@ def plug(tmp_path: Path) -> Iterator[Plug]:
         model.close()
 
 
-def flash(content: bytes, model: BootselModel, **job):
+def flash(content: bytes, model: BootselModel, progress=lambda *_: None, **job):
     settings = {
         "chip": model.chip.name,
         "families": FAMILIES[model.chip.name],
@@ -49,18 +51,31 @@ def flash(content: bytes, model: BootselModel, **job):
         "way": "drive",
         "roots": [model.folder.parent],
     }
-    return flash_pico(
-        read_uf2(content, source="image"), PicoJob(**(settings | job)), source="image"
-    )
+    image = read_uf2(content, source="image")
+    return flash_pico(image, PicoJob(**(settings | job)), source="image", progress=progress)
 
 
 @pytest.mark.parametrize(
     ("chip", "family", "e10"),
     [(RP2040, FAMILY_2040, False), (RP2350, FAMILY_2350, False), (RP2350, FAMILY_2350, True)],
 )
-def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, chip, family, e10):
+def test_an_image_arrives_byte_by_byte_and_the_board_restarts(plug, monkeypatch, chip, family, e10):
     model = plug(chip)
-    done = flash(uf2_file(CONTENT, family, e10=e10), model)
+    synced = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        sync(handle)
+        synced.append(os.fstat(handle).st_size)
+
+    monkeypatch.setattr(os, "fsync", note)
+    told = Told()
+    content = uf2_file(CONTENT, family, e10=e10)
+    done = flash(content, model, told)
+    assert told.steps() == ["bootsel", "write"]
+    pieces = [round(part * len(content)) for step, part in told if step == "write"]
+    assert len(pieces) > 2
+    assert synced == [*pieces[1:], len(content)]  # each is on the drive before the next
     assert model.restarted.wait(60)
     assert model.flash[: len(CONTENT)] == CONTENT
     assert (done.chip, done.way, model.ignored) == (chip.name, "drive", int(e10))
@@ -251,10 +266,123 @@ def picotool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Picotool:
     return Picotool(tmp_path, monkeypatch)
 
 
-def flash_running(folder: Path, **job):
+def flash_running(folder: Path, image: bytes = IMAGE, progress=lambda *_: None, **job):
     settings = {"url": "/dev/none", "roots": [folder / "media"], "drive_within_s": 60.0}
     job = PicoJob("rp2040", FAMILIES["rp2040"], "RPI-RP2", **(settings | job))
-    return flash_pico(read_uf2(IMAGE, source="image"), job, source="image")
+    return flash_pico(read_uf2(image, source="image"), job, source="image", progress=progress)
+
+
+@pytest.mark.parametrize("way", ["auto", "drive"])
+def test_a_drive_of_the_same_kind_that_was_there_before_is_not_taken(tmp_path, picotool, plug, way):
+    other = plug()
+    ours = []
+    there = threading.Timer(0.3, lambda: ours.append(BootselModel(RP2040, tmp_path / "media")))
+    picotool.then = there.start
+    done = flash_running(tmp_path, way=way, roots=[tmp_path, tmp_path / "media"])
+    there.join()
+    ours[0].close()
+    assert done.way == "drive"
+    assert ours[0].flash[: len(CONTENT)] == CONTENT
+    assert set(other.flash) == {0xAA}
+    assert not other.restarted.is_set()
+
+
+@pytest.mark.parametrize("way", ["auto", "drive"])
+def test_a_board_that_shows_no_drive_leaves_anothers_alone(tmp_path, picotool, plug, way):
+    other = plug()
+    with pytest.raises(NoAnswer, match=rf"within 0\.3 s.*{other.folder} was there before"):
+        flash_running(tmp_path, way=way, roots=[tmp_path], drive_within_s=0.3)
+    assert picotool.told == ["/dev/none"]
+    assert sorted(file.name for file in other.folder.iterdir()) == ["INDEX.HTM", "INFO_UF2.TXT"]
+
+
+def test_a_drive_by_the_name_of_one_that_left_is_taken(tmp_path, picotool, plug):
+    """Desktops name the second one as the first when that is gone."""
+    other = plug()
+    ours = []
+
+    class Roots(list):
+        """Says when it is looked at: the other is gone by then, and ours can come."""
+
+        def __iter__(self) -> Iterator[Path]:
+            yield from super().__iter__()
+            if not other.folder.exists() and not ours:
+                ours.append(plug())
+
+    def leave() -> None:
+        other.close()
+        other.unplug()
+
+    picotool.then = leave
+    done = flash_running(tmp_path, way="drive", roots=Roots([tmp_path]))
+    assert done.way == "drive"
+    assert ours[0].restarted.wait(60)
+    assert ours[0].flash[: len(CONTENT)] == CONTENT
+
+
+def test_two_flashings_at_once_take_turns(tmp_path, monkeypatch):
+    """Either drive fits either board: each takes the one that came when its board was told."""
+    contents = {"/dev/a": CONTENT, "/dev/b": CONTENT[::-1]}
+    models: dict[str, BootselModel] = {}
+    first_told, second_there = threading.Event(), threading.Event()
+
+    def tell(url: str) -> None:
+        if url == "/dev/a":
+            first_told.set()
+            assert second_there.wait(60)
+        second_there.set()
+        models[url] = BootselModel(RP2040, tmp_path / url[-1])
+
+    def waits(step: str, _done: float) -> None:
+        if step == "waiting for another flashing":
+            second_there.set()
+
+    def flash_one(url: str) -> None:
+        image = uf2_file(contents[url], FAMILY_2040)
+        roots = [tmp_path / "a", tmp_path / "b"]
+        flash_running(tmp_path, image, waits, url=url, way="drive", roots=roots)
+
+    monkeypatch.setattr(pico, "enter_bootloader", tell)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(flash_one, "/dev/a")
+        assert first_told.wait(60)
+        second = pool.submit(flash_one, "/dev/b")
+        first.result(120)
+        second.result(120)
+    for url, model in models.items():
+        model.close()
+        assert model.flash[: len(CONTENT)] == contents[url]
+
+
+@pytest.mark.parametrize("way", ["drive", "picotool"])
+def test_a_flashing_that_does_not_end_is_said_so(tmp_path, picotool, way):
+    def second() -> None:
+        picotool.then = lambda: None
+        with pytest.raises(EnvironmentProblem, match=r"another flashing .* within 0\.2 s"):
+            flash_running(tmp_path, way=way, turn_within_s=0.2)
+        picotool.sees_after(0)
+        models.append(BootselModel(RP2040, tmp_path / "media"))
+
+    models = []
+    picotool.then = second
+    assert flash_running(tmp_path, way=way).way == way
+    assert picotool.told == ["/dev/none"]
+    models[0].close()
+
+
+@pytest.mark.parametrize("stranger", ["no id", "gone"])
+def test_a_drive_that_cannot_be_read_is_none(plug, stranger):
+    model = plug()
+    info = model.folder.with_name("AAA") / "INFO_UF2.TXT"  # looked at first
+    info.parent.mkdir()
+    if stranger == "no id":
+        info.write_text("UF2 Bootloader v1\r\nModel: x\r\n")
+    else:
+        info.mkdir()  # is listed, and cannot be read, as when it is pulled out in between
+    flash(uf2_file(CONTENT, FAMILY_2040), model)
+    assert model.restarted.wait(60)
+    assert model.flash[: len(CONTENT)] == CONTENT
+    assert list(info.parent.iterdir()) == [info]
 
 
 @pytest.mark.parametrize("way", ["auto", "picotool"])

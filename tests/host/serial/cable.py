@@ -154,6 +154,10 @@ class NativePort:
         self._see_it_go()
         self.plug()
 
+    def leave(self) -> None:
+        """Wait until it has gone, and take its name away: its device's can be given to others."""
+        self._see_it_go()
+
     def become(self, device: Path) -> None:
         """Wait until it has gone, and be another device's: that of a bootloader."""
         self._see_it_go()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,15 @@ class Drive:
     @property
     def present(self) -> bool:
         """Whether it is still there: the chip takes it away when it restarts."""
-        return (self.folder / INFO_FILE).exists()
+        return is_drive(self.folder)
+
+
+def is_drive(folder: Path) -> bool:
+    """Say whether a folder has ``INFO_UF2.TXT``; one that cannot be looked into has not."""
+    try:
+        return (folder / INFO_FILE).exists()
+    except OSError:  # a drive that was pulled out, before it is unmounted
+        return False
 
 
 def read_drive(folder: Path) -> Drive:
@@ -65,23 +74,53 @@ def mount_roots() -> list[Path]:
     return [Path("/media", user), Path("/run/media", user), Path("/Volumes"), Path("/mnt")]
 
 
-def find_drives(roots: Sequence[Path]) -> Iterator[Drive]:
-    """Yield the BOOTSEL drives mounted right below ``roots``."""
+class Lookout:
+    """Looks for BOOTSEL drives right below ``roots``.
+
+    Args:
+        roots: where drives are mounted.
+        told: the board is about to be told to show its drive: those that are there now are others',
+            of the same kind too, until they have been away.
+    """
+
+    def __init__(self, roots: Sequence[Path], *, told: bool) -> None:
+        self.roots = roots
+        self.told = told
+        self._others = set(_folders(roots)) if told else set()
+
+    def drives(self) -> list[Drive]:
+        """Return the drives that can be the board's; what does not say whose it is is none."""
+        folders = list(_folders(self.roots))
+        self._others.intersection_update(folders)
+        found = []
+        for folder in folders:
+            if folder not in self._others:
+                with suppress(Refused):
+                    found.append(read_drive(folder))
+        return found
+
+    @property
+    def left_out(self) -> str:
+        """What to add where no drive was found: those that were not looked at."""
+        if not self._others:
+            return ""
+        named = ", ".join(map(str, sorted(self._others)))
+        return f"; {named} was there before, and may be another board's"
+
+
+def _folders(roots: Sequence[Path]) -> Iterator[Path]:
     for root in roots:
-        for info in sorted(root.glob(f"*/{INFO_FILE}")):
-            yield read_drive(info.parent)
+        with suppress(OSError):  # not there, or not for us
+            yield from filter(is_drive, sorted(root.iterdir()))
 
 
-def wait_for_drive(
-    roots: Sequence[Path], board_id: str, *, timeout_s: float, expected: bool
-) -> Drive:
+def wait_for_drive(lookout: Lookout, board_id: str, *, timeout_s: float) -> Drive:
     """Return the one BOOTSEL drive of a kind of board, as soon as it is there.
 
     Args:
-        roots: where to look.
+        lookout: where to look; if the board was told, drives of others are no reason to stop.
         board_id: what the drive must say that it is.
         timeout_s: how long to wait for it.
-        expected: the board was told to show its drive, so those of others are no reason to stop.
 
     Raises:
         NoAnswer: none within ``timeout_s``.
@@ -89,7 +128,7 @@ def wait_for_drive(
     """
     give_up = time.monotonic() + timeout_s
     while True:
-        drives = list(find_drives(roots))
+        drives = lookout.drives()
         fitting = [drive for drive in drives if drive.board_id == board_id]
         if len(fitting) > 1:
             named = ", ".join(str(drive.folder) for drive in fitting)
@@ -97,12 +136,13 @@ def wait_for_drive(
         if fitting:
             return fitting[0]
         over = time.monotonic() >= give_up
-        if drives and (over or not expected):
+        if drives and (over or not lookout.told):
             refuse_another_board(drives[0], board_id)
         if over:
-            looked = ", ".join(map(str, roots))
+            looked = ", ".join(map(str, lookout.roots))
             raise NoAnswer(
                 f"no BOOTSEL drive appeared within {timeout_s:g} s in {looked}: hold BOOTSEL while "
-                "you plug the board in, mount the drive, and name its folder by --drive"
+                f"you plug the board in, mount the drive, and name its folder by --drive"
+                f"{lookout.left_out}"
             )
         time.sleep(_LOOK_AGAIN_S)

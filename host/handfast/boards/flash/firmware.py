@@ -53,11 +53,12 @@ def fetch_firmware(
     """Return the file behind ``url`` from the cache, or download it; what came before stays.
 
     A download that broke off is continued (RFC 9110, 14.2, Range, with If-Range), here or by a
-    later call. Without a recorded hash the one of the first download over HTTPS is remembered,
-    and later ones must have it too.
+    later call. The hash of what was accepted last is remembered, and a file for which none is
+    given must have it; the first one must come over HTTPS all the way.
 
     Raises:
-        Refused: the file has another hash, or there is no hash and the address is not HTTPS.
+        Refused: the file has another hash, or there is none and the address, or one that it leads
+            to, is not HTTPS.
         Unreachable: the server does not answer, or has no such file.
         EnvironmentProblem: the cache cannot be written.
     """
@@ -72,6 +73,7 @@ def fetch_firmware(
         raise Refused(f"{address} is not an address of a file")
     if sha256 is None and parts.scheme != "https":
         raise Refused(f"{address} has no recorded SHA-256 and is not HTTPS: give --sha256")
+    sha256 = None if sha256 is None else sha256.lower()
     folder = cache_dir() / "firmware" / hashlib.sha256(url.encode()).hexdigest()[:16]
     with locked(folder):
         return _Download(address, folder, name, progress).result(sha256)
@@ -85,11 +87,28 @@ class _Download:
         self._part = folder / ".part"
         self._validator = folder / ".part-validator"
         self._remembered = folder / ".sha256"
+        self._hash_is_known = False
 
     def result(self, sha256: str | None) -> Firmware:
-        wanted = sha256 or self._read(self._remembered)
-        if self._file.exists() and (wanted is None or _sha256(self._file) == wanted):
-            return Firmware(self._file, wanted or _sha256(self._file), sha256 is not None)
+        remembered = self._read(self._remembered)
+        wanted = sha256 or remembered
+        found = _sha256(self._file) if self._file.exists() else None
+        if found is not None and found == (wanted or found):
+            self._remember(found, remembered)
+            return Firmware(self._file, found, sha256 is not None)
+        found = self._fetch(wanted)
+        self._remember(found, remembered)
+        self._part.replace(self._file)
+        self._forget_part()
+        return Firmware(self._file, found, sha256 is not None)
+
+    def _remember(self, accepted: str, before: str | None) -> None:
+        if accepted != before:
+            write_atomically(self._remembered, accepted.encode())
+
+    def _fetch(self, wanted: str | None) -> str:
+        """Complete the part; returns its hash, which is the one that is wanted."""
+        self._hash_is_known = wanted is not None
         self._complete()
         found = _sha256(self._part)
         try:
@@ -97,11 +116,15 @@ class _Download:
         except Refused:
             self._forget_part()
             raise
-        if sha256 is None:
-            write_atomically(self._remembered, found.encode())
-        self._part.replace(self._file)
-        self._forget_part()
-        return Firmware(self._file, found, sha256 is not None)
+        return found
+
+    def _refuse_plain(self, request: httpx.Request) -> None:
+        """Refuse, before it is asked, what a server that nobody can vouch for would answer."""
+        if request.url.scheme != "https":
+            raise Refused(
+                f"{self._address} has no recorded SHA-256 and leads to {request.url.scheme}://"
+                f"{request.url.host}, which is not HTTPS: give --sha256"
+            )
 
     def _complete(self) -> None:
         fruitless = 0
@@ -130,8 +153,11 @@ class _Download:
         validator = self._read(self._validator)
         if self._had and validator:
             headers |= {"Range": f"bytes={self._had}-", "If-Range": validator}
+        hooks = [] if self._hash_is_known else [self._refuse_plain]
         with (
-            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True) as client,
+            httpx.Client(
+                timeout=_TIMEOUT_S, follow_redirects=True, event_hooks={"request": hooks}
+            ) as client,
             client.stream("GET", self._address.url, headers=headers) as response,
         ):
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT

@@ -8,16 +8,17 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from handfast.boards.flash.bootloader import enter_bootloader
 from handfast.boards.flash.bootsel import (
-    INFO_FILE,
     Drive,
-    find_drives,
+    Lookout,
+    is_drive,
     mount_roots,
     read_drive,
     refuse_another_board,
@@ -25,6 +26,7 @@ from handfast.boards.flash.bootsel import (
 )
 from handfast.boards.flash.uf2 import Uf2Image, family_name, refuse_wrong_family
 from handfast.boards.serial_port import NoAnswer
+from handfast.boards.sources import locked, state_folder
 from handfast.errors import BoardProblem, EnvironmentProblem, Refused
 
 Progress = Callable[[str, float], None]
@@ -32,6 +34,7 @@ Way = Literal["auto", "drive", "picotool"]
 
 _NAME = "FIRMWARE.UF2"  # 8.3: the drive is FAT16
 _PIECE_BYTES = 65536
+_TURN_S = 240.0  # labgrid's driver waits 300 s for all of it on an exporter
 _DRIVE_S = 30.0
 _RESTART_S = 15.0
 _PICOTOOL_S = 120.0
@@ -53,6 +56,8 @@ class PicoJob:
         way: ``auto`` is the drive if there is one, else picotool; of a board that must first come
             to BOOTSEL mode, what sees it first.
         roots: where drives are mounted.
+        turn_within_s: how long others of this user may flash first: which board a new drive is
+            of, or what picotool sees, is known only where boards are told one at a time.
     """
 
     chip: str
@@ -62,6 +67,7 @@ class PicoJob:
     drive: Path | None = None
     way: Way = "auto"
     roots: Sequence[Path] = field(default_factory=mount_roots)
+    turn_within_s: float = _TURN_S
     drive_within_s: float = _DRIVE_S
     restart_within_s: float = _RESTART_S
 
@@ -86,29 +92,57 @@ def flash_pico(
         Refused: the image is another chip's, or the drive another board's, or picotool could take
             another board for this one; nothing was written.
         BoardProblem: no drive appeared, it went away too early, or the board did not restart.
-        EnvironmentProblem: picotool was asked for and is not there.
+        EnvironmentProblem: picotool was asked for and is not there, or another flashing has not
+            ended in time.
     """
-    started = time.monotonic()
     refuse_wrong_family(image, job.families, source=source, board=f"a board with an {job.chip}")
-    progress("bootsel", 0)
-    told = job.url is not None and not (job.drive is not None and _is_drive(job.drive))
     may_take_picotool = _may_take_picotool(job)
+    with _turn(job, progress):
+        started = time.monotonic()
+        way = _flash(image, job, source, progress, may_take_picotool=may_take_picotool)
+        return PicoFlashed(
+            job.chip, family_name(image.family), way, len(image.content), time.monotonic() - started
+        )
+
+
+@contextmanager
+def _turn(job: PicoJob, progress: Progress) -> Iterator[None]:
+    """Be the only one who flashes, from before the board is told until it has restarted."""
+    turn = locked(
+        state_folder("flashing"),
+        waiting=lambda: progress("waiting for another flashing", 0),
+        within_s=job.turn_within_s,
+    )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(turn)
+        except TimeoutError as error:
+            raise EnvironmentProblem(
+                f"another flashing on this machine did not end within {job.turn_within_s:g} s: see "
+                "what it waits for, and repeat this"
+            ) from error
+        yield
+
+
+def _flash(
+    image: Uf2Image, job: PicoJob, source: str, progress: Progress, *, may_take_picotool: bool
+) -> str:
+    """Do it in one's turn; returns the way that was taken."""
+    progress("bootsel", 0)
+    told = job.url is not None and not (job.drive is not None and is_drive(job.drive))
+    lookout = Lookout(job.roots, told=told)
     if told and job.url is not None:
         if may_take_picotool and _picotool_sees_a_board():
             _refuse_picotool(job)
             may_take_picotool = False
         enter_bootloader(job.url)
-    if may_take_picotool and _takes_picotool(job, told=told):
-        way = "picotool"
+    if may_take_picotool and _takes_picotool(job, lookout):
         _load_by_picotool(image, source)
-    else:
-        way = "drive"
-        drive = _drive(job, told=told)
-        _copy(image, drive, progress)
-        _see_restart(drive, job.restart_within_s)
-    return PicoFlashed(
-        job.chip, family_name(image.family), way, len(image.content), time.monotonic() - started
-    )
+        return "picotool"
+    drive = _drive(job, lookout)
+    _copy(image, drive, progress)
+    _see_restart(drive, job.restart_within_s)
+    return "drive"
 
 
 def _may_take_picotool(job: PicoJob) -> bool:
@@ -127,24 +161,24 @@ def _refuse_picotool(job: PicoJob) -> None:
         )
 
 
-def _takes_picotool(job: PicoJob, *, told: bool) -> bool:
-    """Say whether picotool is to be taken, or the drive; a board that was ``told`` is waited for.
+def _takes_picotool(job: PicoJob, lookout: Lookout) -> bool:
+    """Say whether picotool is to be taken, or the drive; a board that was told is waited for.
 
     Raises:
         NoAnswer: neither sees the board in time.
     """
     give_up = time.monotonic() + job.drive_within_s
     while True:
-        fitting = (drive.board_id == job.board_id for drive in find_drives(job.roots))
+        fitting = (drive.board_id == job.board_id for drive in lookout.drives())
         if job.way == "auto" and any(fitting):
             return False
-        if not told or _picotool_sees_a_board():
+        if not lookout.told or _picotool_sees_a_board():
             return True
         if time.monotonic() >= give_up:
             raise NoAnswer(
                 f"no board in BOOTSEL mode appeared within {job.drive_within_s:g} s, neither as a "
                 "drive nor to picotool: hold BOOTSEL while you plug the board in, and see that "
-                "you may use its USB device"
+                f"you may use its USB device{lookout.left_out}"
             )
         time.sleep(_LOOK_AGAIN_S)
 
@@ -161,20 +195,16 @@ def _picotool_sees_a_board() -> bool:
     return done.returncode == 0
 
 
-def _drive(job: PicoJob, *, told: bool) -> Drive:
-    """Return the board's drive; a board that was ``told`` to show it is given time to."""
+def _drive(job: PicoJob, lookout: Lookout) -> Drive:
+    """Return the board's drive; a board that was told to show it is given time to."""
     if job.drive is None:
-        return wait_for_drive(job.roots, job.board_id, timeout_s=job.drive_within_s, expected=told)
+        return wait_for_drive(lookout, job.board_id, timeout_s=job.drive_within_s)
     give_up = time.monotonic() + job.drive_within_s
-    while told and not _is_drive(job.drive) and time.monotonic() < give_up:
+    while lookout.told and not is_drive(job.drive) and time.monotonic() < give_up:
         time.sleep(_LOOK_AGAIN_S)
     drive = read_drive(job.drive)
     refuse_another_board(drive, job.board_id)
     return drive
-
-
-def _is_drive(folder: Path) -> bool:
-    return (folder / INFO_FILE).exists()
 
 
 def _copy(image: Uf2Image, drive: Drive, progress: Progress) -> None:
