@@ -145,6 +145,12 @@ class Rig:
         return [(row["boot_id"], row["seq"]) for row in rows]
 
 
+def profile_and_version(kind: str) -> tuple[str, str | None]:
+    """Split what SIMULATED has; None is the version of MicroPython that the profile names."""
+    profile, _, version = kind.partition("+")
+    return profile, version or None
+
+
 def make_rig(
     folder: Path,
     name: str,
@@ -154,8 +160,6 @@ def make_rig(
 ) -> Rig:
     if profile == QEMU_MPS2:
         return Rig(QemuMps2Board(directory=folder, name=name, **of_board), gateway)
-    profile, _, version = profile.partition("+")
-    board = SimulatedBoard(
-        profile, directory=folder, name=name, micropython=version or None, **of_board
-    )
+    profile, version = profile_and_version(profile)
+    board = SimulatedBoard(profile, directory=folder, name=name, micropython=version, **of_board)
     return Rig(board, gateway)

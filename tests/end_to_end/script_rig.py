@@ -10,6 +10,8 @@ import secrets
 import subprocess
 from pathlib import Path
 
+from firmware_rig import profile_and_version
+
 from handfast.admin_client import AdminClient
 from handfast.boards.builder import build_simulator
 from handfast.boards.device_library import device_library
@@ -43,14 +45,14 @@ def run_script(
 
     ``profile`` may name a version of MicroPython, as in firmware_rig.SIMULATED.
     """
-    profile, _, version = profile.partition("+")
+    profile, version = profile_and_version(profile)
     library = folder / "lib" / "mtls"
     library.mkdir(parents=True)
     for name, content in device_library("1.26.1", 6).packed.items():
         (library / name).write_bytes(content)
     done = subprocess.run(
         [
-            build_simulator(profile, micropython=version or None),
+            build_simulator(profile, micropython=version),
             "-X",
             f"heapsize={heap}",
             script,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import BOARDS, Rig, make_rig, wait_until
+from firmware_rig import BOARDS, Rig, make_rig, profile_and_version, wait_until
 from scene_support import break_gateway
 
 from handfast.boards.virtual import boards_at
@@ -43,7 +43,7 @@ def gateway(state: StateDir, profile: str) -> Iterator[GatewayProcess]:
     options = GatewayOptions(
         device_lifetime_s=LIFE_S[profile],
         overlap_s=2,
-        boards_at=boards_at(profile.partition("+")[0]),
+        boards_at=boards_at(profile_and_version(profile)[0]),
     )
     with GatewayProcess(state, PASSPHRASE, options) as gateway:
         yield gateway

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,10 +82,11 @@ class Whereabouts:
     def _ask(self, ports: Sequence[Port]) -> Place:
         from handfast.boards.definition import load_boards
         from handfast.boards.discovery import no_such_board, place, scan
+        from handfast.boards.sources import locked
 
         boards = load_boards()
         kind = self._name.rpartition("@")[0]
-        with self._one_at_a_time():
+        with locked(self._records):  # for as long as another asks: some seconds
             if (found := self._noted()) is not None:
                 return found
             known = set(self._notes().values())
@@ -108,15 +107,6 @@ class Whereabouts:
     def _note(self, name: str, place: Place) -> None:
         note = {"run": self._run, "name": name, "place": place}
         write_atomically(file_of(self._records, name, _SUFFIX), json.dumps(note).encode())
-
-    @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        handle = os.open(self._records / "asking", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # for as long as another asks: some seconds
-            yield
-        finally:
-            os.close(handle)
 
 
 def _place(port: Port) -> Place:
