@@ -215,13 +215,13 @@ def show(console: Console, tallies: dict[str, Tally], wear: Wear) -> None:
     table = Table(title="Power cuts")
     for heading in (
         *("sequence", "operations", "first cuts", "second cuts", "of the same image"),
-        *("survived", "left out"),
+        *("survived", "beyond the end", "left out"),
     ):
         table.add_column(heading, justify="left" if heading == "sequence" else "right")
     for name, tally in tallies.items():
         counts = (
             *(tally.operations, tally.first_cuts, tally.second_cuts, tally.same_image),
-            *(tally.survived, tally.left_out),
+            *(tally.survived, tally.beyond_the_end, tally.left_out),
         )
         table.add_row(name, *(str(count) for count in counts))
     console.print(table)

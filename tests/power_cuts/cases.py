@@ -60,10 +60,17 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """The count of one sequence's cases."""
+    """The count of one sequence's cases.
+
+    Attributes:
+        beyond_the_end: first cuts that no operation was there for: plays differ a little in length,
+            and the longest of some says how many there are.
+        left_out: for lack of time.
+    """
 
     operations: int
     first_cuts: int = 0
+    beyond_the_end: int = 0
     second_cuts: int = 0
     survived: int = 0
     same_image: int = 0
@@ -83,6 +90,8 @@ class Tally:
                 self.second_cuts += outcome.case.second is not None
                 self.survived += not outcome.problem
                 self.same_image += outcome.same_image
+            elif outcome.case.second is None:
+                self.beyond_the_end += 1
             if outcome.problem:
                 self.problems.append(f"{outcome.case}: {outcome.problem}")
 
@@ -95,6 +104,7 @@ class Tally:
             "first_cuts": self.first_cuts,
             "second_cuts": self.second_cuts,
             "same_image": self.same_image,
+            "beyond_the_end": self.beyond_the_end,
             "left_out_for_lack_of_time": self.left_out,
             "problems": self.problems,
         }

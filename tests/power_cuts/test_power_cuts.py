@@ -305,8 +305,10 @@ def test_only_cuts_that_happened_are_counted() -> None:
     tally.add(Outcome(Case("x", Cut(1), Cut(5)), reached=False))
     tally.add(Outcome(Case("x", Cut(1), Cut(2)), reached=True, same_image=True))
     tally.add(Outcome(Case("x", Cut(2), Cut(2)), reached=True, problem="dead"))
+    tally.add(Outcome(Case("x", Cut(9)), reached=False))
     assert (tally.tried, tally.first_cuts, tally.second_cuts, tally.survived) == (3, 1, 2, 2)
     assert tally.same_image == 1
+    assert tally.beyond_the_end == 1
     assert tally.problems == ["--sequence x --first 2 --second 2: dead"]
 
 
