@@ -34,10 +34,12 @@ from handfast.pki.profiles import leaf_validity
 from tests.power_cuts.board_main import DECOMMISSION_AT, OLD_APPLICATION
 from tests.power_cuts.cases import Cut
 from tests.power_cuts.rig import Rig, Rollover
+from tests.power_cuts.stepped import SteppedBoard
 
 _WATCH_S = 0.002
 _APPLICATION_WITHIN_S = 20.0
 _READ_S = 0.02
+_LOOKED_AT_WITHIN_S = 300.0  # a thousand moments, each of which the gateway is asked at
 _WIFI_PASSWORD = "correct-horse-battery"
 _DECOMMISSIONED = Sign(re.compile(r"mtls: decommissioned[^\n]*\n"), "end of decommissioning")
 _SETTLED = Sign(
@@ -113,12 +115,19 @@ class CutSequence(ABC):
         """
 
 
+def _patience(board: DemoBoard) -> dict[str, float]:
+    """Give a board whose every moment is looked at the time for that: it waits meanwhile."""
+    looked_at = isinstance(board.board, SteppedBoard) and board.board.on_moment is not None
+    return {"within_s": _LOOKED_AT_WITHIN_S} if looked_at else {}
+
+
 def _cut_options(cut: Cut | None) -> dict[str, int | bool]:
     return {} if cut is None else {"cut_after": cut.after, "torn": cut.torn}
 
 
 def _boot(rig: Rig, board: DemoBoard, cut: Cut | None) -> Ran:
-    return _ran(boot(rig.scene, board, rtc=wakes_at(board), **_cut_options(cut)))
+    options = _cut_options(cut)
+    return _ran(boot(rig.scene, board, rtc=wakes_at(board), **_patience(board), **options))
 
 
 def _leaves(rig: Rig, board: DemoBoard) -> list[dict[str, str]]:
@@ -422,8 +431,8 @@ class Decommission(CutSequence):
     def play(self, rig: Rig, board: DemoBoard, cut: Cut | None) -> Ran:
         """Decommission it, before its application would start."""
         options = _cut_options(cut)
-        ended = boot(rig.scene, board, rtc=DECOMMISSION_AT, sign=_DECOMMISSIONED, **options)
-        return _ran(ended)
+        at, sign = DECOMMISSION_AT, _DECOMMISSIONED
+        return _ran(boot(rig.scene, board, rtc=at, sign=sign, **_patience(board), **options))
 
     def recover(self, rig: Rig, board: DemoBoard, cut: Cut | None) -> Ran:
         """Boot for the application, which finds the board as it was or with nothing on it."""

@@ -145,6 +145,7 @@ def boot(
     cut_after: int | None = None,
     torn: bool = True,
     sign: Sign = REPORTED,
+    within_s: float | None = None,
 ) -> Boot:
     """Give the board power until its first report is acknowledged, or until the cut.
 
@@ -155,29 +156,31 @@ def boot(
         cut_after: the power fails in the middle of the flash operation after that many.
         torn: False lets it fail just before that operation.
         sign: what ends the boot, if it is not the first report.
+        within_s: how long that may take; :data:`BOOT_WITHIN_S` by default.
 
     Raises:
-        CheckFailed: neither within :data:`BOOT_WITHIN_S`, or the board ended by itself.
+        CheckFailed: neither in that time, or the board ended by itself.
     """
+    within_s = BOOT_WITHIN_S if within_s is None else within_s
     log_start = scene.log.stat().st_size
     with SerialLink.open(board.board.serial_url, capture=board.capture) as link:
         with powered(board, rtc=rtc, cut_after=cut_after, torn=torn):
-            text = _listen(scene, board, link, sign)
+            text = _listen(scene, board, link, sign, within_s)
             was_cut = board.board.power_was_cut
         while more := link.read_console(_READ_S):  # what it said last is still in the line
             text += more
     lines = text.rpartition("\n")[0].splitlines()
     if not was_cut and not sign.pattern.search(text):
         last = " / ".join(lines[-_LAST_LINES:]) or "nothing"
-        raise CheckFailed(f"no {sign.name} in {BOOT_WITHIN_S:g} s; it said: {last}")
+        raise CheckFailed(f"no {sign.name} in {within_s:g} s; it said: {last}")
     now = datetime.now(UTC)
     events = (parse_event(Line(number, now, line)) for number, line in enumerate(lines, 1))
     return Boot(tuple(event for event in events if event is not None), was_cut, log_start)
 
 
-def _listen(scene: Scene, board: DemoBoard, link: SerialLink, sign: Sign) -> str:
+def _listen(scene: Scene, board: DemoBoard, link: SerialLink, sign: Sign, within_s: float) -> str:
     """Return what the board printed up to the sign, its end, or the end of patience."""
-    deadline = time.monotonic() + BOOT_WITHIN_S
+    deadline = time.monotonic() + within_s
     text = ""
     while board.board.is_running and time.monotonic() < deadline:
         text += link.read_console(_READ_S)
