@@ -6,6 +6,7 @@ on it, so nothing is sent again.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import time
@@ -21,7 +22,7 @@ _ADDRESS = 3  # an option of IPCP's
 _FIN, _SYN, _PSH, _TCP_ACK = 1, 2, 8, 16
 _TCP = 6
 _WINDOW = 4000
-_FIRST_PORT = 4000
+_ports = itertools.count(4000)  # who reuses one too early is taken for the connection before
 
 
 class PppClientModel:
@@ -91,7 +92,6 @@ class DialledLine:
     def __init__(self, line: socket.socket, client: PppClientModel | None = None) -> None:
         self.line = line
         self.client = client or PppClientModel(line.sendall)
-        self._port = _FIRST_PORT
 
     def dial(self) -> None:
         self.client.connect()
@@ -110,8 +110,7 @@ class DialledLine:
 
     def fetch(self, host: str, port: int, request: bytes) -> bytes:
         """Send a request over a connection of its own; return all that comes until it ends."""
-        self._port += 1
-        ends = socket.inet_aton(host), self._port, port
+        ends = socket.inet_aton(host), next(_ports), port
         self._send_segment(ends, 1, 0, _SYN)
         flags, sequence, _ = self._segment(ends)
         assert flags == _SYN | _TCP_ACK, "refused"

@@ -16,18 +16,19 @@ from handfast.boards.qemu_board import HEADLESS, serial_options, uart_options
 
 DEADLINE_S = 30.0
 
-# Sends each octet back that comes to UART1 of mps2-an385 (Arm, AN385: it is at 0x40005000;
-# CMSDK APB UART: DATA at 0, STATE at 4, CTRL at 8, BAUDDIV at 16).
+# Says that it is there, and sends each octet back that comes to UART1 of mps2-an385 (Arm, AN385: it
+# is at 0x40005000; CMSDK APB UART: DATA at 0, STATE at 4, CTRL at 8, BAUDDIV at 16).
+READY = b"\x03"
 ECHO = struct.pack(
     "<2I16HI",
     *(0x20001000, 8 | 1),  # the stack, and where it starts, in Thumb
     0x4807,  # ldr r0, uart1
     *(0x2110, 0x6101),  # movs r1, #16; str r1, [r0, #16]
-    *(0x2103, 0x6081),  # movs r1, #3; str r1, [r0, #8]: both directions
+    *(0x2103, 0x6081, 0x6001),  # movs r1, #3; str r1, [r0, #8]: both directions; str r1, [r0]
     *(0x6841, 0x2202, 0x4211, 0xD0FB),  # wait: ldr r1, [r0, #4]; movs r2, #2; tst r1, r2; beq wait
     0x6801,  # ldr r1, [r0]
     *(0x6842, 0x07D2, 0xD4FC),  # full: ldr r2, [r0, #4]; lsls r2, r2, #31; bmi full
-    *(0x6001, 0xE7F5, 0),  # str r1, [r0]; b wait
+    *(0x6001, 0xE7F5),  # str r1, [r0]; b wait
     0x40005000,
 )
 
@@ -44,8 +45,10 @@ def machine(program: Path, terminal: int, uart: socket.socket) -> Iterator[subpr
         stderr=subprocess.DEVNULL,
         pass_fds=(terminal, uart.fileno()),
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -54,6 +57,13 @@ def terminal() -> Iterator[int]:
     yield ours
     os.close(its)
     os.close(ours)
+
+
+def wake(process: subprocess.Popen[bytes]) -> None:
+    """Have QEMU look at the line again: it does not when a CMSDK UART is switched on."""
+    assert process.stdin is not None
+    process.stdin.write(b'{"execute": "qmp_capabilities"}\n')
+    process.stdin.flush()
 
 
 def echoed(line: socket.socket, octets: bytes) -> bytes:
@@ -75,8 +85,8 @@ def test_octets_go_both_ways_and_the_socket_outlives_the_machine(
     with ours, its:
         for _ in range(2):
             with machine(program, terminal, its) as process:
+                assert ours.recv(1) == READY
+                wake(process)
                 assert echoed(ours, bytes(range(256)) * 8) == bytes(range(256)) * 8
                 if end == "quit":  # by itself, where it may hang up in an orderly way
-                    process.communicate(
-                        b'{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n', DEADLINE_S
-                    )
+                    process.communicate(b'{"execute": "quit"}\n', DEADLINE_S)
