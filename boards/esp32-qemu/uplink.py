@@ -2,8 +2,8 @@
 # MIT license; Copyright (c) 2026 the Handfast authors
 """For /lib of an ESP32 in QEMU; docs/how-to/esp32-qemu.md says who calls it.
 
-MicroPython 1.25.0 and 1.26.1, library/network.PPP; what a state allows is from ports/esp32's
-network_ppp.c.
+MicroPython 1.26.1, library/network.PPP; what a state allows is from ports/esp32's network_ppp.c.
+1.25.0 has an older PPP: it is made active first, has no poll(), and tells no status.
 """
 
 import time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from handfast.boards.device_error import DeviceError
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
 from handfast.resources import firmware_dir
+from tests.upstream.run import dial
 
+PATIENCE_S = 20.0
 HOWTO = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "esp32-qemu.md"
 
 # Links that lwIP has given up or that stay silent, by `plan`, one a dialling; the rest come up when
@@ -90,6 +93,12 @@ def test_hanging_up_lets_go_of_the_line(link: SerialLink) -> None:
     assert link.exec("print(model.PPP.made[0].stream.handler)") == "None\n"
 
 
+def test_make_test_upstream_has_a_board_dial_that_has_no_module_for_it(link: SerialLink) -> None:
+    link.exec("import os\nos.remove('/lib/uplink.py')\ndel sys.modules['uplink'], uplink")
+    dial(link)
+    assert link.exec("import uplink\nprint(uplink.ready(), len(links))") == "True 1\n"
+
+
 def shown(beginning: str) -> str:
     """Return the how-to's Python block that begins so."""
     blocks = re.findall(r"```python\n(.*?)```", HOWTO.read_text(), re.DOTALL)
@@ -102,11 +111,22 @@ def test_what_the_how_to_adds_to_boot_py_dials_at_each_start(
 ) -> None:
     boot = (firmware_dir() / "app" / "boot.py").read_text()
     added = shown("import uplink\n\nuplink.start()")
-    link.push({"/boot.py": f"{boot}\n{PREPARE}\n{added}".encode()})
-    for restart in (link.soft_reset, board.reset, board.power_cycle):
+    link.push(
+        {"/boot.py": f"{boot}\n{PREPARE}\n{added}".encode(), "/main.py": b"print('in main.py')"}
+    )
+    for restart in (lambda: link.soft_reset(run_main=True), board.reset, board.power_cycle):
         restart()
-        link.interrupt()
+        wait_for_main(link)
         told = link.exec(
             "import uplink\nprint(links[0].dialled, uplink.ready(), uplink.up()[0], len(links))"
         )
         assert told == "1 False 10.0.2.15 1\n"
+
+
+def wait_for_main(link: SerialLink) -> None:
+    """Wait until boot.py is over: a command interrupts it."""
+    printed = ""
+    give_up = time.monotonic() + PATIENCE_S
+    while "in main.py" not in printed:
+        assert time.monotonic() < give_up, printed
+        printed += link.read_console(1.0)
