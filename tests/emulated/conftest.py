@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-# A gateway, certificates and servers are made as for simulated boards.
-sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
+import pytest
+
+# A gateway, certificates and servers are made as for simulated boards; so is a model of QEMU.
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "end_to_end"), str(TESTS / "host" / "esp32_qemu")]
+
+_CONTENT = random.Random(1).randbytes(20_000)  # noqa: S311 - some packets of what is no pattern
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(_CONTENT)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[int, bytes]]:
+    """An HTTP server on this machine's loopback: its port, and what it serves."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, _CONTENT
+        server.shutdown()

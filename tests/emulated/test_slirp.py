@@ -1,96 +1,50 @@
-"""The network behind a UART: a link that is negotiated by hand, and one packet that goes out."""
+"""The network behind a UART: a model of a board dials, and fetches from a server on loopback."""
 
 from __future__ import annotations
 
+import os
 import socket
-import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-import pytest
-
-from handfast.boards.ppp import IPCP, IPV4, LCP
-from handfast.boards.ppp_frames import FrameReader, encode_frame
-from handfast.boards.slirp import SlirpNetwork
-
-DEADLINE_S = 20.0
-REQUEST, ACK = 1, 2
-BOARD, HOST = b"\x0a\x00\x02\x0f", b"\x0a\x00\x02\x02"
+from handfast.boards.board_uart import BoardUart
+from handfast.boards.slirp import HOST_ADDRESS
+from ppp_client_model import DEADLINE_S, DialledLine
 
 
-class Uart:
-    """The board's end of the line."""
-
-    def __init__(self, line: socket.socket) -> None:
-        self.line = line
-        line.settimeout(DEADLINE_S)
-        self._reader = FrameReader()
-        self._arrived: list[tuple[int, bytes]] = []
-
-    def hear(self) -> tuple[int, bytes]:
-        while not self._arrived:
-            octets = self.line.recv(4096)
-            assert octets, "the line was hung up"
-            self._arrived += self._reader.feed(octets)
-        return self._arrived.pop(0)
-
-    def say(self, protocol: int, code: int, identifier: int, data: bytes) -> None:
-        packet = struct.pack("!BBH", code, identifier, 4 + len(data)) + data
-        self.line.sendall(encode_frame(protocol, packet))
-
-    def open(self, protocol: int, options: bytes) -> None:
-        self.say(protocol, REQUEST, 1, options)
-        answers = [self.hear(), self.hear()]
-        assert answers[0] == (protocol, struct.pack("!BBH", ACK, 1, 4 + len(options)) + options)
-        _, theirs = answers[1]
-        assert theirs[0] == REQUEST
-        self.say(protocol, ACK, theirs[1], theirs[4:])
+@contextmanager
+def boards_end(*, network: bool = True) -> Iterator[tuple[BoardUart, socket.socket]]:
+    """A UART, and its board's end as the board's process would have inherited it."""
+    uart = BoardUart(network=network)
+    try:
+        with socket.socket(fileno=os.dup(uart.fileno())) as line:
+            line.settimeout(DEADLINE_S)
+            yield uart, line
+    finally:
+        uart.close()
 
 
-@pytest.fixture
-def uart() -> Iterator[Uart]:
-    ours, far_end = socket.socketpair()
-    network = SlirpNetwork(far_end)
-    with ours:
-        yield Uart(ours)
-        network.close()
-
-
-def checksum(octets: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
-
-
-def syn(port: int) -> bytes:
-    """Return the packet that opens a connection to the host (RFC 9293, RFC 791)."""
-    tcp = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 0x50, 2, 4000, 0, 0)
-    total = checksum(BOARD + HOST + struct.pack("!BBH", 0, 6, len(tcp)) + tcp)
-    tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0) + BOARD + HOST
-    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + tcp
-
-
-def test_a_connection_to_the_hosts_alias_reaches_its_loopback(uart: Uart) -> None:
-    uart.open(LCP, b"\x02\x06\0\0\0\0")
-    uart.open(IPCP, b"\x03\x06" + BOARD)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(DEADLINE_S)
-        uart.line.sendall(encode_frame(IPV4, syn(listener.getsockname()[1])))
-        connection, _ = listener.accept()
-        connection.close()
-        protocol, packet = uart.hear()
-    assert (protocol, packet[12:16], packet[16:20]) == (IPV4, HOST, BOARD)
-    assert packet[33] == 0x12  # SYN and ACK
+def test_the_hosts_alias_leads_to_its_loopback(served: tuple[int, bytes]) -> None:
+    port, content = served
+    with boards_end() as (uart, line):
+        board = DialledLine(line)
+        board.dial()
+        assert board.get(HOST_ADDRESS, port) == content
+        assert uart.network is not None
+        assert uart.network.bring_ups == 1
 
 
 def test_a_network_that_is_closed_hangs_up_and_leaves_no_process() -> None:
-    ours, far_end = socket.socketpair()
-    network = SlirpNetwork(far_end)
-    process = network._process
-    network.close()
-    network.close()
-    assert process.poll() is not None
-    with ours:
-        ours.settimeout(DEADLINE_S)
-        assert ours.recv(1) == b""
+    with boards_end() as (uart, line):
+        assert uart.network is not None
+        process = uart.network._process
+        uart.close()
+        uart.close()
+        assert process.poll() is not None
+        assert line.recv(1) == b""
+
+
+def test_a_uart_without_a_network_takes_what_the_board_sends() -> None:
+    with boards_end(network=False) as (uart, line):
+        assert uart.network is None
+        line.sendall(b"to nobody")

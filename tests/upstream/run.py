@@ -23,6 +23,7 @@ _LIBRARIES = {
     "ssl": ROOT / "tests" / "firmware" / "ssl_model" / "ssl.py",
     "unittest": ROOT / "tests" / "upstream" / "unittest_model" / "unittest.py",
 }
+_UPLINK = ROOT / "boards" / "esp32-qemu" / "uplink.py"
 # Both as upstream has them: TEST_TIMEOUT and INSTANCE_READ_TIMEOUT_S.
 TEST_S = 30.0
 SILENT_S = 10.0
@@ -55,8 +56,14 @@ def prepare(link: SerialLink, test: UpstreamTest, *, now: float) -> None:
 
 
 def wait_for_uplink(link: SerialLink) -> None:
-    """Wait until a board that dials at each start (boards/rp2040) has an address."""
+    """Wait until a board that dials by its module `uplink` has an address."""
     link.exec(f"import uplink\nuplink.up({int(_JOIN_S * 1000)})", 2 * _JOIN_S)
+
+
+def dial(link: SerialLink) -> None:
+    """Have an ESP32 in QEMU dial, which has none of our modules in its firmware."""
+    link.push({f"/lib/{_UPLINK.name}": _UPLINK.read_bytes()})
+    wait_for_uplink(link)
 
 
 def join(link: SerialLink, ethernet: Ethernet | None, wifi: tuple[str, str]) -> None:

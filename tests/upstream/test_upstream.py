@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from handfast.boards.definition import board_files, load_board
+from handfast.boards.esp32_qemu import BOARD as ESP32_QEMU
+from handfast.boards.esp32_qemu import find_emulator, find_network
 from handfast.boards.rp2040_build import BOARD as RP2040
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -25,7 +27,7 @@ from handfast.lab.pytest_plugin.selection import candidates
 from handfast.lab.pytest_plugin.settings import WIFI_PASSWORD, read_settings
 from tests.upstream.expected import entry_for, problem, read_expected, read_timed
 from tests.upstream.local_net import local_net
-from tests.upstream.run import join, prepare, run_multi, run_single, wait_for_uplink
+from tests.upstream.run import dial, join, prepare, run_multi, run_single, wait_for_uplink
 from tests.upstream.small import SMALL
 from tests.upstream.targets import Target, asked_for, simulated_targets
 from tests.upstream.tree import UpstreamTest, UpstreamTree
@@ -127,6 +129,8 @@ def run(case: Case, test: UpstreamTest, lab: Lab, folder: Path) -> Verdict:
             ethernet, times = load_board(case.target.board).ethernet, pace(case.target.board)
         if case.target.board == RP2040:
             wait_for_uplink(links[-1])
+        elif case.target.board == ESP32_QEMU and find_network(find_emulator()) == "ppp":
+            dial(links[-1])
         else:
             join(links[-1], ethernet, wifi())
         net = stack.enter_context(local_net(address(case.target.board) or lab.host))

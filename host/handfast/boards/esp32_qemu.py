@@ -2,7 +2,8 @@
 
 Espressif's QEMU has the machine ``esp32`` with an Ethernet port (OpenETH), a fork of it (lcgamboa)
 with Wi-Fi too; neither is in a package registry, and Debian's build has no such machine. The flash
-chip and the fuses are files, the serial line a PTY, this machine's loopback is 10.0.2.2.
+chip and the fuses are files, the serial line a PTY, this machine's loopback is 10.0.2.2. Where
+there is no Wi-Fi the network is at the far end of UART1, by PPP, as an emulated RP2040's is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import subprocess
 from pathlib import Path
 from typing import Final, Literal
 
+from handfast.boards import slirp
+from handfast.boards.board_uart import BoardUart
 from handfast.boards.definition import BoardDefinition, load_board
-from handfast.boards.qemu_board import HEADLESS, QemuBoard, serial_options
+from handfast.boards.qemu_board import HEADLESS, QemuBoard, serial_options, uart_options
 from handfast.boards.virtual_board import last_line
 from handfast.errors import BoardProblem, EnvironmentProblem, UsageError
 from handfast.files import write_atomically
@@ -82,7 +85,12 @@ def find_firmware(firmware: Path | None = None) -> Path:
 
 
 def find_network(emulator: str) -> Network:
-    """Return the network that is set, else the best that the emulator's build offers.
+    """Return the network that is set, else the best of what is here.
+
+    MicroPython's official image has drivers for Wi-Fi and PPP, and none for OpenETH
+    (MicroPython 1.26.1, ports/esp32: boards/sdkconfig.base has CONFIG_LWIP_PPP_SUPPORT,
+    network_ppp.c is ``network.PPP``, and OpenETH is nowhere). So PPP goes before OpenETH, which
+    every build of Espressif's has.
 
     Raises:
         UsageError: no such network is known.
@@ -94,17 +102,21 @@ def find_network(emulator: str) -> Network:
                 return network
         raise UsageError(f"{NETWORK_VARIABLE} is {asked!r}: wifi, openeth, ppp or none")
     models = _asked(emulator, "-machine", "esp32", "-nic", "model=help")
-    return next((n for n, model in _NIC_MODELS.items() if model in models), "none")
+    if _NIC_MODELS["wifi"] in models:
+        return "wifi"
+    if not slirp.why_missing():
+        return "ppp"
+    return "openeth" if _NIC_MODELS["openeth"] in models else "none"
 
 
 def why_missing() -> str:
     """Say what esp32-qemu cannot run for here; "" where nothing is missing."""
     try:
-        find_emulator()
+        network = find_network(find_emulator())
         find_firmware()
     except EnvironmentProblem as problem:
         return str(problem)
-    return ""
+    return slirp.why_missing() if network == "ppp" else ""
 
 
 def fuses(mac: bytes) -> bytes:
@@ -132,7 +144,7 @@ def _crc8(mac: bytes) -> int:
 
 
 def emulator_arguments(
-    *, flash: Path, efuse: Path, strap: int, line: int, network: Network, ppp: int | None = None
+    *, flash: Path, efuse: Path, strap: int, line: int, network: Network, uart: int | None = None
 ) -> list[str]:
     """Return QEMU's options, its own path left out.
 
@@ -142,7 +154,7 @@ def emulator_arguments(
         strap: of the strapping pins, :data:`FLASH_BOOT` or :data:`DOWNLOAD`.
         line: descriptor of the terminal that UART0 is on.
         network: what the board is connected by.
-        ppp: descriptor of the terminal that UART1 is on, for PPP.
+        uart: descriptor of the socket that UART1 is on, for PPP.
     """
     model = _NIC_MODELS.get(network)
     arguments = ["-machine", "esp32", *HEADLESS]
@@ -153,7 +165,7 @@ def emulator_arguments(
     # Emulated time does not keep pace with the watchdogs of a busy machine.
     arguments += _global("timer.esp32.timg", "wdt_disable", "true")
     arguments += serial_options("line", line, 1)
-    arguments += serial_options("ppp", ppp, 2) if ppp is not None else []
+    arguments += uart_options("uart", uart) if uart is not None else []
     return [*arguments, "-nic", f"user,model={model}" if model else "none"]
 
 
@@ -188,14 +200,11 @@ class Esp32QemuBoard(QemuBoard):
         name: the board's name in messages, and what its MAC address comes from; the folder's name
             by default.
         firmware: the user's own image; else that of ``HANDFAST_ESP32_FIRMWARE``.
-        network: what it is connected by; else ``HANDFAST_ESP32_NETWORK``, else what QEMU offers.
-        ppp: the master end of a terminal for UART1, which the network ``ppp`` cannot do without;
-            its peer is the caller's.
+        network: what it is connected by; else ``HANDFAST_ESP32_NETWORK``, else as
+            :func:`find_network` says. By ``ppp`` it is once it dials (boards/esp32-qemu/uplink.py).
 
     Raises:
-        UsageError: it is to be connected by PPP and nobody gave it a terminal, or the other way
-            round.
-        EnvironmentProblem: no emulator, or no firmware.
+        EnvironmentProblem: no emulator, no firmware, or no slirp for PPP.
         Refused: the firmware is not an ESP32's.
     """
 
@@ -206,20 +215,22 @@ class Esp32QemuBoard(QemuBoard):
         name: str | None = None,
         firmware: Path | None = None,
         network: Network | None = None,
-        ppp: int | None = None,
     ) -> None:
         from handfast.boards.flash.flash_image import whole_flash  # esptool takes a while to import
 
         self._emulator = find_emulator()
         self.network: Network = network or find_network(self._emulator)
-        _require_line(self.network, ppp)
         definition = load_board(BOARD)
         self._firmware = find_firmware(firmware)
         self._flash_content = whole_flash(definition, self._firmware)
-        self._ppp = ppp
         super().__init__(definition, directory=directory, name=name)
         self.unique_id = _local_mac(self.unique_id)
         self.fuses_image = directory / "efuse.img"
+        try:
+            self.uart1 = BoardUart() if self.network == "ppp" else None
+        except BaseException:
+            super().close()
+            raise
 
     def flash(self) -> None:
         """Write the firmware by esptool, into a chip that waits for it; the rest stays.
@@ -258,16 +269,19 @@ class Esp32QemuBoard(QemuBoard):
         if not self.flash_image.exists():
             write_atomically(self.flash_image, b"\xff" * len(self._flash_content))
         write_atomically(self.fuses_image, fuses(self.unique_id))
+        if self.uart1 is not None:
+            self.uart1.drain()
+        uart = self.uart1.fileno() if self.uart1 is not None else None
         arguments = emulator_arguments(
             flash=self.flash_image,
             efuse=self.fuses_image,
             strap=strap,
             line=self._master,
             network=self.network,
-            ppp=self._ppp,
+            uart=uart,
         )
-        kept = [self._master] if self._ppp is None else [self._master, self._ppp]
-        self._run_emulator(arguments, handles=kept)
+        handles = [self._master] if uart is None else [self._master, uart]
+        self._run_emulator(arguments, handles=handles)
         try:
             self._greet_emulator()
         except BoardProblem as problem:
@@ -275,19 +289,11 @@ class Esp32QemuBoard(QemuBoard):
             said = last_line(self.log)
             raise BoardProblem(f"board {self.name} did not start: {said} ({problem})") from problem
 
-
-def _require_line(network: Network, ppp: int | None) -> None:
-    if network == "ppp" and ppp is None:
-        raise UsageError(
-            "esp32-qemu has no network by PPP without a peer of yours on its UART1: give "
-            f"Esp32QemuBoard(ppp=...) a terminal, or set {NETWORK_VARIABLE} to wifi, openeth "
-            "or none"
-        )
-    if network != "ppp" and ppp is not None:
-        raise UsageError(
-            f"esp32-qemu was given a terminal for PPP, and is connected by {network}: set "
-            f"{NETWORK_VARIABLE} to ppp, or Esp32QemuBoard(network='ppp')"
-        )
+    def close(self) -> None:
+        """End the board, its serial line and its network; the flash image stays."""
+        super().close()
+        if self.uart1 is not None:
+            self.uart1.close()
 
 
 def _local_mac(octets: bytes) -> bytes:

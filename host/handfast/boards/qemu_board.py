@@ -32,6 +32,16 @@ def serial_options(name: str, handle: int, number: int) -> list[str]:
     ]
 
 
+def uart_options(name: str, handle: int) -> list[str]:
+    """Return QEMU's options for a serial line on a connected socket.
+
+    Args:
+        name: of the line, in QEMU.
+        handle: the socket's descriptor, which QEMU inherits.
+    """
+    return ["-chardev", f"socket,id={name},fd={handle}", "-serial", f"chardev:{name}"]
+
+
 class QemuBoard(VirtualBoard):
     """A board in a QEMU that takes commands on its standard input (``-qmp stdio``)."""
 

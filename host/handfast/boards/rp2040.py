@@ -11,16 +11,16 @@ import shutil
 import signal
 import socket
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from handfast.boards.board_uart import BoardUart
 from handfast.boards.definition import load_board
 from handfast.boards.flash.bootsel import INFO_FILE
 from handfast.boards.flash.uf2 import read_uf2
 from handfast.boards.lifeline_board import LifelineBoard
 from handfast.boards.rp2040_build import BOARD, build_emulator, build_firmware, node_of
-from handfast.boards.slirp import HOST_ADDRESS, SlirpNetwork
+from handfast.boards.slirp import HOST_ADDRESS
 from handfast.boards.sources import Progress
 from handfast.boards.virtual_board import Entropy
 from handfast.errors import BoardProblem, UsageError
@@ -31,7 +31,6 @@ HOST_FROM_BOARD: Final = HOST_ADDRESS
 _FLASH_START = 0x10000000
 _BLANK = 0xFF
 _DRIVE_LABEL = "RPI-RP2"  # RP2040 data sheet 2.8.4
-_DRAIN_BYTES = 65536
 
 
 class UsbLine:
@@ -92,8 +91,6 @@ class EmulatedRp2040(LifelineBoard):
         self._firmware = firmware
         self._flash_time = flash_time
         self.media = directory / "media"  # what a desktop's folder of mounted drives is
-        self._uart, self._far_end = socket.socketpair()
-        self.network: SlirpNetwork | None = None
         super().__init__(
             load_board(BOARD),
             directory=directory,
@@ -102,12 +99,12 @@ class EmulatedRp2040(LifelineBoard):
             entropy=entropy,
             line=UsbLine(),
         )
-        if network:
-            try:
-                self.network = SlirpNetwork(self._far_end)
-            except BaseException:
-                self.close()
-                raise
+        try:
+            self._uart = BoardUart(network=network)
+        except BaseException:
+            super().close()
+            raise
+        self.network = self._uart.network
 
     # ---- The flash ----
 
@@ -169,7 +166,7 @@ class EmulatedRp2040(LifelineBoard):
     def _start(self, cut_after: int | None, torn: bool) -> None:
         if self._firmware is not None and not self.flash_image.exists():
             self.install_firmware(self._firmware)
-        self._drain_uart()
+        self._uart.drain()
         super()._start(cut_after, torn)
 
     def _spawn(self, lifeline: int, cut_after: int | None, torn: bool) -> subprocess.Popen[bytes]:
@@ -200,12 +197,6 @@ class EmulatedRp2040(LifelineBoard):
                 start_new_session=True,
             )
 
-    def _drain_uart(self) -> None:
-        """Forget what arrived for the UART of a board that was switched off."""
-        with suppress(BlockingIOError):
-            while self._uart.recv(_DRAIN_BYTES, socket.MSG_DONTWAIT):
-                pass
-
     def _let_go(self) -> None:
         super()._let_go()
         shutil.rmtree(self.drive, ignore_errors=True)
@@ -230,7 +221,4 @@ class EmulatedRp2040(LifelineBoard):
         Another thread may be using the board: it finds it unplugged, and starts nothing more.
         """
         super().close()
-        if self.network is not None:
-            self.network.close()
-        self._far_end.close()
         self._uart.close()

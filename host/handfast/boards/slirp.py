@@ -40,7 +40,7 @@ def why_missing() -> str:
     if shutil.which(_PROGRAM):
         return ""
     return (
-        "the emulated RP2040 reaches the network through slirp: "
+        "an emulated board's UART reaches the network through slirp: "
         "run `apt install slirp` (as root), then try again"
     )
 

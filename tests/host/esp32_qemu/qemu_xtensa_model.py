@@ -4,7 +4,7 @@ Run as a program with QEMU's options. It answers what is asked of it before a st
 drives and the terminal that it is given, and speaks QMP. What runs in it depends on the strapping
 pins: in download mode the model of the chip's ROM (tests/host/flash), from flash a simulated board
 of ours, if the flash holds an image for an ESP32 where the chip looks for one. No instruction is
-emulated.
+emulated: what a program of the chip's would do on UART1 a test does, which is lent the line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "host"), str(ROOT / "tests" / "host" / "flash")]
 
-# What a build knows, for tests to choose by: with Wi-Fi, with Ethernet only, or no ESP32 at all.
+# What a build knows, for tests to choose by: with Wi-Fi, with Ethernet only, with neither, or no
+# ESP32 at all.
 BUILD = os.environ.get("QEMU_XTENSA_MODEL_BUILD", "wifi")
+_ESPRESSIF = "esp32                Espressif ESP32 machine\nsim                  sim machine\n"
 MACHINES = {
-    "wifi": "esp32                Espressif ESP32 machine\nsim                  sim machine\n",
-    "openeth": "esp32                Espressif ESP32 machine\nsim                  sim machine\n",
+    **dict.fromkeys(("wifi", "openeth", "without-nic"), _ESPRESSIF),
     "debian": "lx60                 lx60 EVB\nsim                  sim machine (default)\n",
 }
-NICS = {"wifi": "open_eth\nesp32_wifi\n", "openeth": "open_eth\n", "debian": ""}
+NICS = {"wifi": "open_eth\nesp32_wifi\n", "openeth": "open_eth\n", "without-nic": "", "debian": ""}
 FLASH_BOOT, DOWNLOAD = 0x12, 0x0F
 FLASH_BYTES = {n << 20 for n in (2, 4, 8, 16)}
 
@@ -63,9 +65,10 @@ class Machine:
         if self.globals.get(("nvram.esp32.efuse", "drive")) != "efuse":
             sys.exit("the efuse drive is not attached")
         sets = {keys(value)["set"]: int(keys(value)["fd"]) for value in given["-add-fd"]}
-        lines = {keys(value)["id"]: keys(value)["path"] for value in given["-chardev"]}
-        first = given["-serial"][0].removeprefix("chardev:")
-        self.line = sets[lines[first].rpartition("/")[2]]
+        chardevs = {keys(value)["id"]: keys(value) for value in given["-chardev"]}
+        uarts = [chardevs[serial.removeprefix("chardev:")] for serial in given["-serial"]]
+        self.line = sets[uarts[0]["path"].rpartition("/")[2]]
+        self.uart1 = int(uarts[1]["fd"]) if len(uarts) > 1 else None
         for nic in given["-nic"]:
             model = keys(nic).get("model", "")
             if nic != "none" and model not in NICS[BUILD].split():
@@ -98,6 +101,7 @@ class Machine:
         if image[0] != 0xE9 or image[12:14] != b"\0\0":
             os.write(self.line, b"invalid header: 0xffffffff\r\n")  # as the ROM says
             return
+        self._lend_uart1()
         program = os.environ["QEMU_XTENSA_MODEL_CHIP"]
         files = self.flash.with_suffix(".filesystem")
         options = {"flash": files, "flash-kb": 2048, "heap-kb": 192, "unique-id": self.mac.hex()}
@@ -110,6 +114,14 @@ class Machine:
             stdout=subprocess.DEVNULL,
             pass_fds=(self.line, self.lifeline[0]),
         )
+
+    def _lend_uart1(self) -> None:
+        """Hand UART1 to the test that plays the program on the chip, if there is one."""
+        place = os.environ.get("QEMU_XTENSA_MODEL_UART1")
+        if place and self.uart1 is not None:
+            with socket.socket(socket.AF_UNIX) as borrower:
+                borrower.connect(place)
+                socket.send_fds(borrower, [b"1"], [self.uart1])
 
     def _wait(self, loader: object) -> None:
         """Serve QMP, and the loader, until the pipe is closed."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from esp32_qemu_support import Installed, esp_image, uplink_on, with_silent_slirp
 
-from handfast.boards.builder import build_simulator
 from handfast.boards.definition import load_board
 from handfast.boards.esp32_qemu import (
     DOWNLOAD,
@@ -30,14 +32,8 @@ from handfast.boards.serial_link import SerialLink
 from handfast.boards.virtual import virtual_board
 from handfast.errors import BoardProblem, EnvironmentProblem, Refused, UsageError
 
-MODEL = Path(__file__).with_name("qemu_xtensa_model.py")
 MAC = bytes.fromhex("0211223344ff")
 FLASH_BYTES = 4 << 20
-
-
-def esp_image(chip_id: int = 0, size: int = 20_001) -> bytes:
-    header = struct.pack("<BBBBI4sHB", 0xE9, 1, 2, 0x20, 0x40080000, bytes(4), chip_id, 0)
-    return header + bytes(range(256)) * (size // 256) + b"\x01\x02\x03"
 
 
 @pytest.fixture
@@ -48,27 +44,12 @@ def firmware(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """A model of QEMU as a program, of a build that is told apart by what it knows."""
-
-    def installed(build: str) -> Path:
-        program = tmp_path / "qemu-system-xtensa"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{MODEL}" "$@"\n')
-        program.chmod(0o755)
-        monkeypatch.setenv("QEMU_XTENSA_MODEL_BUILD", build)
-        monkeypatch.setenv("QEMU_XTENSA_MODEL_CHIP", str(build_simulator("sim-esp32")))
-        monkeypatch.setenv(EMULATOR_VARIABLE, str(program))
-        return program
-
-    monkeypatch.delenv(NETWORK_VARIABLE, raising=False)
-    monkeypatch.delenv(FIRMWARE_VARIABLE, raising=False)
-    return installed
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
+    return Installed(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def board(
-    emulator: Callable[[str], Path], firmware: Path, tmp_path: Path
-) -> Iterator[Esp32QemuBoard]:
+def board(emulator: Installed, firmware: Path, tmp_path: Path) -> Iterator[Esp32QemuBoard]:
     emulator("wifi")
     with Esp32QemuBoard(directory=tmp_path / "board, 1", firmware=firmware) as board:
         yield board
@@ -130,12 +111,12 @@ def test_each_network_is_a_nic_or_none(network: str, nic: str) -> None:
 
 
 def test_ppp_has_the_second_uart() -> None:
-    given = arguments(network="ppp", ppp=9)
+    given = arguments(network="ppp", uart=9)
     assert [b for a, b in pairwise(given) if a == "-serial"] == [
         "chardev:line",
-        "chardev:ppp",
+        "chardev:uart",
     ]
-    assert ("-add-fd", "fd=9,set=2") in pairs(given)
+    assert ("-chardev", "socket,id=uart,fd=9") in pairs(given)
 
 
 def test_a_comma_in_a_path_is_quoted_as_qemu_wants_it() -> None:
@@ -212,7 +193,7 @@ def test_a_board_without_such_a_flash_has_no_image(firmware: Path) -> None:
 
 
 def test_each_thing_that_is_missing_is_said(
-    emulator: Callable[[str], Path],
+    emulator: Installed,
     firmware: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,33 +210,56 @@ def test_each_thing_that_is_missing_is_said(
         Esp32QemuBoard(directory=tmp_path / "b")
 
 
-def test_the_network_is_the_best_that_the_build_offers(
-    emulator: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert find_network(str(emulator("wifi"))) == "wifi"
-    assert find_network(str(emulator("openeth"))) == "openeth"
-    monkeypatch.setenv(NETWORK_VARIABLE, "ppp")
-    assert find_network(str(emulator("openeth"))) == "ppp"
-    monkeypatch.setenv(NETWORK_VARIABLE, "token-ring")
-    with pytest.raises(UsageError, match="wifi, openeth, ppp or none"):
-        find_network(str(emulator("openeth")))
-
-
-def test_ppp_without_a_peer_is_an_error_and_not_a_board_without_a_network(
-    emulator: Callable[[str], Path],
-    firmware: Path,
+@pytest.mark.parametrize(
+    ("build", "slirp", "network"),
+    [
+        ("wifi", True, "wifi"),
+        ("openeth", True, "ppp"),  # what the official image has a driver for
+        ("openeth", False, "openeth"),
+        ("without-nic", True, "ppp"),
+        ("without-nic", False, "none"),
+    ],
+)
+def test_the_network_is_the_best_of_what_is_here(
+    emulator: Installed,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    build: str,
+    slirp: bool,
+    network: str,
+) -> None:
+    program = emulator(build)
+    if slirp:
+        with_silent_slirp(tmp_path, monkeypatch)
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_network(str(program)) == network
+
+
+def test_a_network_that_is_set_is_taken(
+    emulator: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = str(emulator("wifi"))
+    for network in ("wifi", "openeth", "ppp", "none"):
+        monkeypatch.setenv(NETWORK_VARIABLE, network)
+        assert find_network(program) == network
+    monkeypatch.setenv(NETWORK_VARIABLE, "token-ring")
+    with pytest.raises(UsageError, match="wifi, openeth, ppp or none"):
+        find_network(program)
+
+
+def test_ppp_without_slirp_is_an_error_and_not_a_board_without_a_network(
+    emulator: Installed, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator("openeth")
+    monkeypatch.setenv(FIRMWARE_VARIABLE, str(firmware))
     monkeypatch.setenv(NETWORK_VARIABLE, "ppp")
-    with pytest.raises(UsageError, match=r"PPP without a peer.*wifi, openeth or none"):
-        Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware)
-    with pytest.raises(UsageError, match="connected by openeth"):
-        Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, network="openeth", ppp=9)
-    assert not (tmp_path / "b").exists(), "nothing was laid out"
-    with Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, ppp=9) as board:
-        assert board.network == "ppp"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt install slirp" in why_missing()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(EnvironmentProblem, match="apt install slirp"):
+        Esp32QemuBoard(directory=tmp_path / "b")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before, "its line was closed"
 
 
 # ---- With a model of the emulator ----
@@ -304,7 +308,7 @@ def test_a_blank_chip_does_not_boot(board: Esp32QemuBoard) -> None:
 
 
 def test_an_emulator_that_does_not_start_says_why(
-    emulator: Callable[[str], Path], firmware: Path, tmp_path: Path
+    emulator: Installed, firmware: Path, tmp_path: Path
 ) -> None:
     emulator("openeth")
     with Esp32QemuBoard(directory=tmp_path / "b", firmware=firmware, network="wifi") as board:
@@ -321,7 +325,7 @@ def test_what_it_cannot_do_is_refused(board: Esp32QemuBoard) -> None:
 
 
 def test_it_is_a_virtual_board_as_the_others(
-    emulator: Callable[[str], Path],
+    emulator: Installed,
     firmware: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -335,3 +339,69 @@ def test_it_is_a_virtual_board_as_the_others(
     assert not board.is_running
     with pytest.raises(UsageError, match="random source"):
         virtual_board("esp32-qemu", directory=tmp_path / "b", entropy="stuck")
+
+
+# ---- PPP, with a slirp that carries nothing: tests/emulated has one that does ----
+
+
+@pytest.fixture
+def wired(
+    emulator: Installed, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Esp32QemuBoard]:
+    emulator("openeth")
+    with_silent_slirp(tmp_path, monkeypatch)
+    with Esp32QemuBoard(directory=tmp_path / "wired", firmware=firmware) as board:
+        yield board
+
+
+def until(happened: Callable[[], bool], within_s: float = 20.0) -> None:
+    give_up = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_it_dials_at_each_start_by_its_uart(wired: Esp32QemuBoard, emulator: Installed) -> None:
+    assert wired.uart1 is not None
+    network = wired.uart1.network
+    assert network is not None
+    with emulator.lends_uart1() as uart1:
+        for count, start in enumerate((wired.power_on, wired.reset, wired.power_cycle), 1):
+            start()
+            with uart1.take() as line:
+                uplink, _ = uplink_on(line)
+                assert uplink.up()[0] == "10.0.2.15"
+                until(lambda expected=count: network.bring_ups == expected)
+        assert network.damaged == 0
+
+
+def test_what_came_while_it_was_off_is_not_there_when_it_starts(
+    wired: Esp32QemuBoard, emulator: Installed
+) -> None:
+    assert wired.uart1 is not None
+    assert wired.uart1.network is not None
+    wired.uart1.network._to_board(b"stale")
+    with emulator.lends_uart1() as uart1:
+        wired.power_on()
+        with uart1.take() as line, pytest.raises(BlockingIOError):
+            line.recv(100, socket.MSG_DONTWAIT)
+
+
+def test_flashing_leaves_the_network_for_the_next_start(
+    wired: Esp32QemuBoard, emulator: Installed
+) -> None:
+    wired.flash()
+    with emulator.lends_uart1() as uart1:
+        wired.power_on()
+        with uart1.take() as line:
+            assert uplink_on(line)[0].up()[0] == "10.0.2.15"
+
+
+def test_its_network_ends_with_it(wired: Esp32QemuBoard) -> None:
+    assert wired.uart1 is not None
+    assert wired.uart1.network is not None
+    slirp = wired.uart1.network._process
+    wired.power_on()
+    wired.close()
+    assert slirp.poll() is not None
+    wired.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from esp32_qemu_support import UPLINK
 
+from handfast.boards import slirp
 from handfast.boards.esp32_qemu import Esp32QemuBoard, why_missing
 from handfast.boards.serial_link import SerialLink
 
@@ -42,3 +45,26 @@ def test_esptool_flashes_it(board: Esp32QemuBoard) -> None:
     with SerialLink.open(board.serial_url) as link:
         link.interrupt(timeout_s=_BOOT_S)
         assert link.exec("print(6 * 7)") == "42\n"
+
+
+def test_it_reaches_this_machine_by_ppp(tmp_path: Path) -> None:
+    if reason := why_missing():
+        pytest.skip(reason)
+    if reason := slirp.why_missing():
+        pytest.skip(f"esp32-qemu needs slirp: {reason}")
+    with (
+        Esp32QemuBoard(directory=tmp_path, network="ppp") as board,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        SerialLink.open(board.serial_url) as link,
+    ):
+        server.settimeout(_BOOT_S)
+        board.power_on()
+        link.interrupt(timeout_s=_BOOT_S)
+        link.push({"/lib/uplink.py": UPLINK.read_bytes()})
+        link.exec(f"import uplink\nuplink.up({int(_BOOT_S * 1000)})", 2 * _BOOT_S)
+        place = (slirp.HOST_ADDRESS, server.getsockname()[1])
+        link.exec(f"import socket\ns = socket.socket()\ns.connect({place})", _BOOT_S)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"to the board")
+            assert link.exec("print(s.recv(12))", _BOOT_S) == "b'to the board'\n"
