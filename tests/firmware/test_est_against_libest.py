@@ -19,7 +19,6 @@ from device_interpreter import run_script
 from device_pki import encoded, rsa_key
 from est_peer import P256_WANTED, device_ca, root_ca, server_ca, tls_context
 
-from handfast.boards.builder import build_simulator
 from handfast.boards.sources import fetch, find_source
 
 _PINNED = Path(__file__).parent.parent / "interop" / "libest.toml"
@@ -48,9 +47,11 @@ keyUsage = digitalSignature
 extendedKeyUsage = clientAuth
 """
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="libest is pinned for amd64 only"
-)
+pytestmark = [
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="libest is pinned for amd64 only"),
+    # Each profile and each version on one board: what they do is tested on all in test_est_client.
+    pytest.mark.parametrize("micropython", ["pico-w", "esp32-1.25.0"], indirect=True),
+]
 Serve = Callable[..., int]
 
 
@@ -138,7 +139,7 @@ def serve(unpacked: Path, tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def est(tmp_path: Path) -> Callable[..., list[object]]:
+def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
     """Runs one exchange of a board that knows nothing but the root's fingerprint."""
 
     def run(port: int, *, password: str = _PASSWORD, patient: bool = False) -> list[object]:
@@ -151,9 +152,7 @@ def est(tmp_path: Path) -> Callable[..., list[object]]:
         (root / "config.json").write_text(json.dumps(config))
         what = "patient-bootstrap" if patient else "bootstrap"
         arguments = (str(root), url, "60000", what, "estuser", password)
-        (line,) = run_script(
-            build_simulator("sim-pico-w"), "est_client.py", *arguments, cwd=tmp_path
-        )
+        (line,) = run_script(micropython, "est_client.py", *arguments, cwd=tmp_path)
         return json.loads(line)
 
     return run
