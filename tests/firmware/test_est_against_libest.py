@@ -47,11 +47,11 @@ keyUsage = digitalSignature
 extendedKeyUsage = clientAuth
 """
 
-pytestmark = [
-    pytest.mark.skipif(platform.machine() != "x86_64", reason="libest is pinned for amd64 only"),
-    # Each profile and each version on one board: what they do is tested on all in test_est_client.
-    pytest.mark.parametrize("micropython", ["pico-w", "esp32-1.25.0"], indirect=True),
-]
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="libest is pinned for amd64 only"
+)
+on_one_board = pytest.mark.parametrize("micropython", ["pico-w"], indirect=True)
+on_each_version = pytest.mark.parametrize("micropython", ["pico-w", "esp32-1.25.0"], indirect=True)
 Serve = Callable[..., int]
 
 
@@ -158,18 +158,21 @@ def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
     return run
 
 
+@on_each_version
 def test_a_board_bootstraps_by_fingerprint_and_enrols_at_estserver(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
     assert est(serve())[0] == "leaf"
 
 
+@on_one_board
 def test_estserver_says_that_the_password_is_wrong(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
     assert est(serve(), password="wrong") == ["Refused", 401, None]
 
 
+@on_one_board
 def test_estserver_that_waits_for_a_person_says_so_and_certifies_the_same_key_later(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
@@ -177,6 +180,7 @@ def test_estserver_that_waits_for_a_person_says_so_and_certifies_the_same_key_la
     assert outcome[:3] == ["pending", 60, "leaf"]
 
 
+@on_one_board
 def test_estserver_that_wants_p384_is_told_no(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
