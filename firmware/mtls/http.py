@@ -31,7 +31,6 @@ _UNTIL_CLOSE = const(-1)
 
 
 def _clean(text):
-    text = str(text)
     for char in text:
         if char in "\r\n\0":
             raise ProtocolError("a line break in a request line or header")
@@ -40,12 +39,11 @@ def _clean(text):
 
 def request_head(method, host, target, headers=(), length=None):
     """Return the head of a request; `length` of its body is CHUNKED, a number, or None for none."""
-    target = _clean(target)
-    if " " in target:
+    if " " in _clean(target):
         raise ProtocolError("a blank in a request target: encode it as %20")
     lines = ""
     for name, value in headers.items() if hasattr(headers, "items") else headers:
-        lines += "%s: %s\r\n" % (_clean(name), _clean(value))
+        lines += "%s: %s\r\n" % (_clean(name), _clean(str(value)))
     if length == CHUNKED:
         lines += "Transfer-Encoding: chunked\r\n"
     elif length is not None or method in ("POST", "PUT", "PATCH"):

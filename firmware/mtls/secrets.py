@@ -10,14 +10,23 @@ from .errors import ConfigError
 _MAX_BYTES = const(4096)
 
 
+def _breaks_off(text):
+    try:
+        json.loads(text + "}")  # a whole text takes no more
+    except ValueError:
+        return False
+    return True  # MicroPython 1.25.0 returns what there is of it
+
+
 def load(data, name):
     if len(data) > _MAX_BYTES:
         raise ConfigError("%s is longer than %d bytes" % (name, _MAX_BYTES))
     try:
-        value = json.loads(bytes(data).decode())
+        text = bytes(data).decode()
+        value = json.loads(text)
     except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
         raise ConfigError("%s is not JSON: provision this board again" % name)
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or _breaks_off(text):
         raise ConfigError(name + " does not hold a JSON object")
     return value
 

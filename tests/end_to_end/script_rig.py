@@ -14,6 +14,7 @@ from firmware_rig import profile_and_version
 
 from handfast.admin_client import AdminClient
 from handfast.boards.builder import build_simulator
+from handfast.boards.definition import load_board
 from handfast.boards.device_library import device_library
 
 _KEYS = ("api_url", "enrol_url", "tsa_url", "trust_domain")
@@ -46,9 +47,11 @@ def run_script(
     ``profile`` may name a version of MicroPython, as in firmware_rig.SIMULATED.
     """
     profile, version = profile_and_version(profile)
+    firmware = load_board(profile).firmware
+    assert firmware is not None
     library = folder / "lib" / "mtls"
     library.mkdir(parents=True)
-    for name, content in device_library("1.26.1", 6).packed.items():
+    for name, content in device_library(version or firmware.micropython, 6).packed.items():
         (library / name).write_bytes(content)
     done = subprocess.run(
         [

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import Rig, give_source, make_rig
+from firmware_rig import (
+    EACH_ONCE,
+    SIMULATED,
+    Rig,
+    give_source,
+    make_rig,
+    profile_and_version,
+)
 from provision_support import running_gateway
 
 from handfast.boards.definition import load_board
@@ -37,16 +44,21 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 MakeRig = Callable[..., Rig]
 
 
+@pytest.fixture(params=EACH_ONCE)
+def profile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def rig_with_chip(
-    gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gateway: GatewayProcess, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeRig]:
     """Makes a board with a chip beside it; slot 0 has the permanent key that it was sold with."""
     give_source(monkeypatch)  # the chip's model calculates by the library's own names
     rigs = []
 
-    def make(profile: str = "sim-pico-w", options: tuple[str, ...] = CALLBACK) -> Rig:
-        memory = load_board(profile).memory
+    def make(options: tuple[str, ...] = CALLBACK) -> Rig:
+        memory = load_board(profile_and_version(profile)[0]).memory
         assert memory is not None
         rig = make_rig(
             tmp_path / "board",
@@ -89,11 +101,9 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("profile", ["sim-pico-w", "sim-esp32"])
-def test_board_with_its_keys_in_a_chip_enrols_calls_and_renews(
-    rig_with_chip: MakeRig, profile: str
-) -> None:
-    rig = rig_with_chip(profile)
+@pytest.mark.parametrize("profile", SIMULATED, indirect=True)
+def test_board_with_its_keys_in_a_chip_enrols_calls_and_renews(rig_with_chip: MakeRig) -> None:
+    rig = rig_with_chip()
     rig.provision(secure_element=CHIP)
     rig.start()
     assert rig.event("enrolled").fields["by"] == "token"

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from firmware_rig import DEADLINE_S, Rig, give_source, make_rig
+from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, give_source, make_rig
 from provision_support import PASSPHRASE, running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -34,9 +34,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
 
 
-@pytest.fixture
-def rig(gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
-    with make_rig(tmp_path / "board", next(_names), gateway.admin) as rig:
+@pytest.fixture(params=EACH_ONCE)
+def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
+    with make_rig(tmp_path / "board", next(_names), gateway.admin, request.param) as rig:
         yield rig
 
 
@@ -234,7 +234,9 @@ def test_a_session_on_a_board_without_time_sends_nothing(
     rig.event("telemetry")
     rig.stop()
     printed = rig.repl(
-        "import mtls\nfrom mtls.clock import set_time\nset_time(0)\nstore = mtls.Store()\n"
+        # In 2001: after any board's epoch, before the library was built.
+        "import mtls\nfrom mtls.clock import set_time\nset_time(1_000_000_000)\n"
+        "store = mtls.Store()\n"
         "import socket\ndef none(*_): raise AssertionError('a socket was asked for')\n"
         "import mtls.tls\nmtls.tls.open_wire = none\n"
         "try: mtls.Session(store.config()['api_url'], store).get('/v1/ping')\n"

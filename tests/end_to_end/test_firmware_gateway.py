@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from firmware_rig import DEADLINE_S, Rig, make_rig, wait_until
+from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
@@ -37,10 +37,9 @@ def gateway(state: StateDir) -> Iterator[GatewayProcess]:
         yield gateway
 
 
-@pytest.fixture
-def rig(gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
-    rig = make_rig(tmp_path / "board", next(_names), gateway.admin)
-    with rig:
+@pytest.fixture(params=EACH_ONCE)
+def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
+    with make_rig(tmp_path / "board", next(_names), gateway.admin, request.param) as rig:
         yield rig
 
 
@@ -267,13 +266,16 @@ def test_the_key_that_enrolled_is_nowhere_in_the_gateways_files(rig: Rig, state:
         assert not any(needle in content for needle in needles), path.name
 
 
-def test_board_goes_on_when_its_gateway_comes_back(state: StateDir, tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", EACH_ONCE)
+def test_board_goes_on_when_its_gateway_comes_back(
+    state: StateDir, tmp_path: Path, profile: str
+) -> None:
     own = StateDir(tmp_path / "gateway")
     shutil.copytree(state.ca, own.ca)
     own.root.chmod(0o700)
     with GatewayProcess(own, PASSPHRASE, GatewayOptions()) as gateway:
         ports = {name: urlsplit(gateway.urls[name]).port or 0 for name in gateway.urls}
-        with make_rig(tmp_path / "board", next(_names), gateway.admin) as rig:
+        with make_rig(tmp_path / "board", next(_names), gateway.admin, profile) as rig:
             rig.provision()
             rig.start()
             rig.event("telemetry")

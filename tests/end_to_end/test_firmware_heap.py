@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from provision_support import running_gateway
 from script_rig import run_script, write_store
 
@@ -12,14 +13,15 @@ _HEAP_KB = 192
 _MBEDTLS_PIECE = 17 * 1024
 
 
-def test_heap_stays_in_one_piece_over_many_renewals(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["sim-esp32", "sim-esp32+1.25.0"])
+def test_heap_stays_in_one_piece_over_many_renewals(tmp_path: Path, profile: str) -> None:
     script = Path(__file__).with_name("heap_over_renewals.py")
     store = tmp_path / "store"
     with running_gateway(tmp_path / "gateway") as (_, gateway):
         write_store(gateway.admin, store, "heap", anchors=True)
         printed = run_script(
             *(tmp_path, script, str(store), str(_RENEWALS)),
-            profile="sim-esp32",
+            profile=profile,
             heap=f"{_HEAP_KB}k",
             timeout_s=240,
         )

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from firmware_rig import Rig, give_source, make_rig, wait_until
+from firmware_rig import EACH_ONCE, Rig, give_source, make_rig, wait_until
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -39,11 +39,19 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
 
 
-@pytest.fixture
-def new_rig(gateway: GatewayProcess, tmp_path: Path) -> Iterator[Callable[[str], Rig]]:
+@pytest.fixture(params=EACH_ONCE)
+def new_rig(
+    request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path
+) -> Iterator[Callable[[str], Rig]]:
     """Makes boards by name; those still there are switched off at the end."""
+    kind = request.param
     with ExitStack() as rigs:
-        yield lambda name: rigs.enter_context(make_rig(tmp_path / name, name, gateway.admin))
+
+        def make(name: str) -> Rig:
+            name = f"{name}-{kind}".replace("+", "-")
+            return rigs.enter_context(make_rig(tmp_path / name, name, gateway.admin, kind))
+
+        yield make
 
 
 def boot_until(rig: Rig, sign: str) -> None:

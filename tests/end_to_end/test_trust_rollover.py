@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import BOARDS, Rig, make_rig, profile_and_version, wait_until
+from firmware_rig import BOARDS, EACH_ONCE, Rig, make_rig, profile_and_version, wait_until
 from scene_support import break_gateway
 
 from handfast.boards.virtual import boards_at
@@ -127,6 +127,7 @@ def test_a_new_root_is_taken_through_the_old_one_and_the_server_ca_below_it_afte
     assert held(rig) == {"tls": [server], "root": [root]}
 
 
+@pytest.mark.parametrize("profile", EACH_ONCE)
 def test_a_board_that_missed_a_rollover_is_anchored_anew_over_serial(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -173,16 +174,17 @@ def test_a_suspended_device_does_not_hold_up_the_switch(
     wait_until(lambda: gateway.admin.rollover()["server"]["in_use"] == new, "the switch")
 
 
+@pytest.mark.parametrize("profile", EACH_ONCE)
 def test_cacerts_that_make_no_sense_cost_no_renewal(
-    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: StateDir, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = "answer = _certificates(self._gateway.published.all)\n"
     bad = "answer = _base64_response(bytes(30_000), 'application/pkcs7-mime')\n"
     break_gateway(tmp_path, monkeypatch, "gateway/est.py", good, bad)
-    options = GatewayOptions(device_lifetime_s=LIFE_S["sim-pico-w"], overlap_s=2)
+    options = GatewayOptions(device_lifetime_s=LIFE_S[profile], overlap_s=2)
     with (
         GatewayProcess(state, PASSPHRASE, options) as gateway,
-        make_rig(tmp_path / "board", "board", gateway.admin) as rig,
+        make_rig(tmp_path / "board", "board", gateway.admin, profile) as rig,
     ):
         rig.provision()
         before = held(rig)

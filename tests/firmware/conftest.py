@@ -7,26 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from handfast.boards.builder import build_simulator
 from handfast.resources import firmware_dir
 
 sys.path.insert(0, str(Path(__file__).parent / "micropython_model"))
 sys.path.insert(0, str(firmware_dir()))
 
-from device_interpreter import run_script
-
-# The gate, the board whose epoch is 2000, and the oldest MicroPython that is supported, of both.
-BOARDS = {
-    "pico-w": ("sim-pico-w", None),
-    "pico-w-1.25.0": ("sim-pico-w", "1.25.0"),
-    "esp32": ("sim-esp32", None),
-    "esp32-1.25.0": ("sim-esp32", "1.25.0"),
-}
-
-
-def program(board: str) -> Path:
-    profile, version = BOARDS[board]
-    return build_simulator(profile, micropython=version)
+from device_interpreter import BOARDS, program, run_script
 
 
 @pytest.fixture(scope="session", params=BOARDS)

@@ -82,7 +82,7 @@ def show(store):
     print(repr((held["tls"], held["root"], left)))
 
 store = Store()
-if time.time() > 1500000000:
+if time.gmtime()[0] > 2020:
     store.sweep()
     show(store)
 roll(store)

@@ -7,9 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+from handfast.boards.builder import build_simulator
 from handfast.resources import firmware_dir
 
 DEVICE_SCRIPTS = Path(__file__).parent / "device"
+# The gate, the board whose epoch is 2000, and the oldest MicroPython that is supported, of both.
+BOARDS = {
+    "pico-w": ("sim-pico-w", None),
+    "pico-w-1.25.0": ("sim-pico-w", "1.25.0"),
+    "esp32": ("sim-esp32", None),
+    "esp32-1.25.0": ("sim-esp32", "1.25.0"),
+}
+
+
+def program(board: str) -> Path:
+    profile, version = BOARDS[board]
+    return build_simulator(profile, micropython=version)
 
 
 def cpython_environment() -> dict[str, str]:

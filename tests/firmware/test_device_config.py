@@ -97,6 +97,11 @@ def test_a_damaged_file_says_what_to_do(raw):
         parse_config(raw)
 
 
+def test_a_file_that_breaks_off_is_not_taken_for_whole(run_device):
+    # With and without the line break that it ends with.
+    assert run_device("cut_secrets.py") == ["52", "53"]
+
+
 def test_a_secret_never_appears_in_an_error():
     for bad in ({"token": "s3cret" * 99}, {"wifi": {"home": ["s3cret"]}}, {"wifi": "s3cret"}):
         with pytest.raises(ConfigError) as caught:

@@ -19,7 +19,6 @@ from device_interpreter import run_script
 from device_pki import encoded, rsa_key
 from est_peer import P256_WANTED, device_ca, root_ca, server_ca, tls_context
 
-from handfast.boards.builder import build_simulator
 from handfast.boards.sources import fetch, find_source
 
 _PINNED = Path(__file__).parent.parent / "interop" / "libest.toml"
@@ -51,6 +50,8 @@ extendedKeyUsage = clientAuth
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="libest is pinned for amd64 only"
 )
+on_one_board = pytest.mark.parametrize("micropython", ["pico-w"], indirect=True)
+on_each_version = pytest.mark.parametrize("micropython", ["pico-w", "esp32-1.25.0"], indirect=True)
 Serve = Callable[..., int]
 
 
@@ -138,7 +139,7 @@ def serve(unpacked: Path, tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def est(tmp_path: Path) -> Callable[..., list[object]]:
+def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
     """Runs one exchange of a board that knows nothing but the root's fingerprint."""
 
     def run(port: int, *, password: str = _PASSWORD, patient: bool = False) -> list[object]:
@@ -151,26 +152,27 @@ def est(tmp_path: Path) -> Callable[..., list[object]]:
         (root / "config.json").write_text(json.dumps(config))
         what = "patient-bootstrap" if patient else "bootstrap"
         arguments = (str(root), url, "60000", what, "estuser", password)
-        (line,) = run_script(
-            build_simulator("sim-pico-w"), "est_client.py", *arguments, cwd=tmp_path
-        )
+        (line,) = run_script(micropython, "est_client.py", *arguments, cwd=tmp_path)
         return json.loads(line)
 
     return run
 
 
+@on_each_version
 def test_a_board_bootstraps_by_fingerprint_and_enrols_at_estserver(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
     assert est(serve())[0] == "leaf"
 
 
+@on_one_board
 def test_estserver_says_that_the_password_is_wrong(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
     assert est(serve(), password="wrong") == ["Refused", 401, None]
 
 
+@on_one_board
 def test_estserver_that_waits_for_a_person_says_so_and_certifies_the_same_key_later(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
@@ -178,6 +180,7 @@ def test_estserver_that_waits_for_a_person_says_so_and_certifies_the_same_key_la
     assert outcome[:3] == ["pending", 60, "leaf"]
 
 
+@on_one_board
 def test_estserver_that_wants_p384_is_told_no(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:

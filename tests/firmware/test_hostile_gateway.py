@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from device_interpreter import DEVICE_SCRIPTS, micropython_environment
+from device_interpreter import BOARDS, DEVICE_SCRIPTS, micropython_environment, program
 from device_pki import encoded
 from est_peer import (
     EstPeer,
@@ -27,14 +27,11 @@ from est_peer import (
 )
 from hostile_peer import OK, drip, serving
 
-from handfast.boards.builder import build_simulator
 from handfast.boards.definition import load_board
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TIMEOUT_MS = 1500
-PROFILES = ("sim-pico-w", "sim-esp32")
-OLDEST = "1.25.0"
 Lie = Callable[[socket.socket, bytes], None]
 
 
@@ -138,13 +135,12 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
 
 
 def live(
-    profile: str,
+    board: str,
     folder: Path,
     lie: Lie,
     *,
     lies: int = 1,
     script: str = "agent_under_fire.py",
-    version: str | None = None,
 ) -> tuple[list[object], Gateway]:
     """Let a board with that profile's heap enrol and renew; returns what it printed."""
     root = folder / "store"
@@ -153,7 +149,7 @@ def live(
     (root / "anchor/root-0.der").write_bytes(encoded(root_ca()))
     (root / "secret.json").write_text(json.dumps({"token": "t0ken"}))
     gateway = Gateway(lie, lies)
-    memory = load_board(profile).memory
+    memory = load_board(BOARDS[board][0]).memory
     assert memory is not None
     with serving(gateway, context=tls_context(folder)) as (port, _):
         url = f"https://127.0.0.1:{port}"
@@ -163,7 +159,7 @@ def live(
         heap = ["-X", f"heapsize={memory.heap_kb}k"]
         done = subprocess.run(
             [
-                *[build_simulator(profile, micropython=version), *heap, DEVICE_SCRIPTS / script],
+                *[program(board), *heap, DEVICE_SCRIPTS / script],
                 *[root, str(TIMEOUT_MS)],
             ],
             env={**os.environ, **micropython_environment()},
@@ -177,23 +173,13 @@ def live(
     return json.loads(done.stdout), gateway
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("lie", LIES)
 def test_each_lie_is_one_clear_error_and_the_next_attempt_succeeds(
-    tmp_path: Path, profile: str, lie: str
+    tmp_path: Path, board: str, lie: str
 ) -> None:
-    lied_to(profile, tmp_path, lie)
-
-
-# One of a body, of a certificate and of a status: the library's answers to all are tested above.
-@pytest.mark.parametrize("lie", ["chunks-without-end", "another-key", "server-error"])
-def test_an_esp32_of_the_oldest_version_takes_lies_as_well(tmp_path: Path, lie: str) -> None:
-    lied_to("sim-esp32", tmp_path, lie, version=OLDEST)
-
-
-def lied_to(profile: str, folder: Path, lie: str, *, version: str | None = None) -> None:
     tell, error = LIES[lie]
-    (events, kept), gateway = live(profile, folder, tell, version=version)
+    (events, kept), gateway = live(board, tmp_path, tell)
     assert [event[0] for event in events] == [error[0], "enrolled", error[0], "renewed"], events
     assert events[0] in (error, *also(lie))
     assert events[2] in (error, *also(lie))
@@ -207,23 +193,23 @@ def also(lie: str) -> list[list[object]]:
     return [["error", "OutOfMemory"]] if lie == "chunks-without-end" else []
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("board", BOARDS)
 def test_a_connection_that_ends_without_a_word_is_made_anew_once(
-    tmp_path: Path, profile: str
+    tmp_path: Path, board: str
 ) -> None:
-    (events, kept), _ = live(profile, tmp_path, says(b""))
+    (events, kept), _ = live(board, tmp_path, says(b""))
     # The enrolment's had been open for csrattrs, and may have ended meanwhile: that is no failure.
     assert events == [["enrolled", None], ["error", "Unreachable"], ["renewed", None]]
     assert kept
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("board", BOARDS)
 def test_lives_of_two_seconds_end_in_a_clear_error_and_not_in_a_race(
-    tmp_path: Path, profile: str
+    tmp_path: Path, board: str
 ) -> None:
     lie = lasts(-HOUR, timedelta(seconds=2))
     (events, took_ms), gateway = live(
-        profile, tmp_path, lie, lies=3, script="agent_of_short_lives.py"
+        board, tmp_path, lie, lies=3, script="agent_of_short_lives.py"
     )
     assert ["error", "NotEnrolled"] in events
     assert [event for event in events if event[0] == "enrolled"] == [["enrolled", None]] * 4

@@ -180,6 +180,10 @@ def test_a_request_carries_host_and_length():
     assert raw == b"POST /x HTTP/1.1\r\nHost: h:1\r\nA: b\r\nContent-Length: 2\r\n\r\n"
 
 
+def test_a_header_may_be_a_number():
+    assert b"\r\nX-Count: 5\r\n" in request_head("GET", "h", "/", {"X-Count": 5})
+
+
 def test_a_post_without_body_says_so():
     assert b"Content-Length: 0\r\n" in request_head("POST", "h", "/")
     assert b"Content-Length" not in request_head("GET", "h", "/")

@@ -15,9 +15,10 @@ from handfast.boards.simulator import SimulatedBoard
 MOST_OPERATIONS = 200
 
 
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[SimulatedBoard]:
-    with SimulatedBoard(directory=tmp_path / "board") as board:
+@pytest.fixture(params=[("sim-pico-w", None), ("sim-esp32", "1.25.0")], ids=lambda kind: kind[0])
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
+    profile, version = request.param
+    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
         yield board
 
 

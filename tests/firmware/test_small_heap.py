@@ -18,7 +18,7 @@ from handfast.boards.builder import build_simulator
 
 # Where mbedTLS lives in the collected heap. At 36 KB it says that the signature is wrong.
 PICO = (("sim-pico-w", None), ("sim-pico-w", "1.25.0"))
-ESP32 = ("sim-esp32", None)
+ESP32 = (("sim-esp32", None), ("sim-esp32", "1.25.0"))
 
 
 def calls(
@@ -69,12 +69,18 @@ def test_a_server_of_another_ca_is_not_talked_to_with_any_heap(
     assert calls(board, tmp_path, other, 36_000) == [[False, "OutOfMemory"], [True, "Untrusted"]]
 
 
-@pytest.mark.parametrize(("board", "left"), [(PICO[0], 45_000), (ESP32, 17_000)])
+@pytest.mark.parametrize(
+    ("board", "left"),
+    [*((board, 45_000) for board in PICO), *((board, 17_000) for board in ESP32)],
+)
 def test_what_is_said_to_fit_does(board: tuple[str, str | None], tmp_path: Path, left: int) -> None:
     good = server_context(tmp_path)
     assert calls(board, tmp_path, good, left) == [[True, "hi"], [True, "hi"]]
 
 
-def test_an_esp32_needs_less_of_the_collected_heap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("board", ESP32)
+def test_an_esp32_needs_less_of_the_collected_heap(
+    board: tuple[str, str | None], tmp_path: Path
+) -> None:
     good = server_context(tmp_path)
-    assert calls(ESP32, tmp_path, good, 4_000) == [[False, "OutOfMemory"], [True, "hi"]]
+    assert calls(board, tmp_path, good, 4_000) == [[False, "OutOfMemory"], [True, "hi"]]
