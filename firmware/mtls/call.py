@@ -18,7 +18,6 @@ class Call:
     `redirects` say how many there may be."""
 
     stream = False
-    timeout_ms = None
     sent = False  # whether the peer may have seen a byte of it
     failures = 0
     _stale = False

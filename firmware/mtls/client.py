@@ -246,7 +246,6 @@ class SessionBase:
         json=None,
         data=None,
         stream=False,
-        timeout_ms=None,
         allow_redirects=True,
         idempotent=None,
         max_body_bytes=None,
@@ -270,8 +269,6 @@ class SessionBase:
         elif max_body_bytes is None:
             max_body_bytes = self.max_body_bytes
         call.max_body_bytes = max_body_bytes
-        if timeout_ms is not None:
-            call.timeout_ms = timeout_ms
         return call
 
     def _start(self, timeout_ms):
@@ -303,7 +300,7 @@ class SessionBase:
         return wait_ms if fits else None
 
     def _failed(self, error):
-        """Close, and return the library's error for what happened on the connection."""
+        """Close, and return the library's error for what happened: nothing is left half done."""
         self.close()
         if isinstance(error, OSError):
             why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
@@ -398,7 +395,7 @@ class Session(SessionBase):
             raise
         self._opened(began)
 
-    def request(self, method, path, **options):
+    def request(self, method, path, timeout_ms=None, **options):
         """Return the Response, whatever its status.
 
         Options: `params`, `headers`, `json`, `data` (bytes, text, a form, a file, an iterator),
@@ -407,12 +404,15 @@ class Session(SessionBase):
         given, for readinto and iter_content; the next request gives up what was not read.
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
-        call = self._call(method, path, **options)
-        self._start(call.timeout_ms)
-        while True:
-            response = self._try(call)
-            if response is not None:
-                return self._answered(response)
+        try:
+            self._start(timeout_ms)
+            call = self._call(method, path, **options)
+            while True:
+                response = self._try(call)
+                if response is not None:
+                    return self._answered(response)
+        except BaseException as error:
+            raise self._failed(error)
 
     def _try(self, call):
         """Return the Response, or None when it is worth another try."""
@@ -445,9 +445,9 @@ class Session(SessionBase):
             self._limit()
             while not parser.head():
                 fill(self._connection, parser)
-        except BaseException as error:
+            return self._begun(Response(self, parser), whole)
+        except OSError as error:
             raise self._failed(error)
-        return self._begun(Response(self, parser), whole)
 
     def _send(self, call):
         """Return whether all of it went out: a peer may say no to a body before its end."""
@@ -472,5 +472,10 @@ class Session(SessionBase):
 
     def read_whole(self):
         """Return the rest of the open response's body."""
-        self._parser.bound(self.max_body_bytes)
-        return read_all(self._parser, self.read_into)
+        response = self._response
+        try:
+            self._parser.bound(self.max_body_bytes)
+            return read_all(self._parser, self.read_into)
+        except BaseException as error:
+            response._content = None  # its end was seen, and less than all is left of it
+            raise self._failed(error)
