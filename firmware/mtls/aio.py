@@ -173,10 +173,8 @@ class Session(client.SessionBase):
         reused = self._connection is not None
         try:
             response = await self._attempt(call)
-        except Unreachable:
-            wait = self._pause_ms(call.after_failure(reused, self))
-            if wait is None:
-                raise
+        except Unreachable as error:
+            wait = self._after_failure(call, reused, error)
         else:
             wait = self._after_response(call, response)
             if not call.stream or wait is not None or not response.ok:

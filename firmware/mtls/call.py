@@ -20,7 +20,7 @@ class Call:
     stream = False
     sent = False  # whether the peer may have seen a byte of it
     failures = 0
-    _stale = False
+    _renewed = False  # whether it went out once more because its connection was stale
 
     def __init__(self, method, target, headers, body, idempotent, retries, redirects):
         self.method = method
@@ -47,16 +47,15 @@ class Call:
         body = self.body
         return body is None or isinstance(body, _OCTETS) or body.rewind()
 
-    def after_failure(self, reused, session):
+    def after_failure(self, stale, session):
         """Return ms to wait before it is sent again, None if it is not.
 
-        `reused`: the connection had been open before, and the peer may have closed it meanwhile,
-        which is no failure of this request.
+        `stale`: the peer had closed the connection meanwhile, which is no failure of this request.
         """
         if (self.sent and not self.idempotent) or not self.repeatable():
             return None
-        if reused and not self._stale:
-            self._stale = True
+        if stale and not self._renewed:
+            self._renewed = True
             return 0
         return self._retry(None, session)
 

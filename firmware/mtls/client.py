@@ -290,14 +290,23 @@ class SessionBase:
         self._connection.extend(left)
 
     def _after_response(self, call, response):
+        """Return ms to wait before the next try, None if the response is the answer."""
         if response.status_code < 300:
             return None
-        return self._pause_ms(call.after_response(response.status_code, response.headers, self))
+        wait_ms = call.after_response(response.status_code, response.headers, self)
+        return wait_ms if not wait_ms or wait_ms < left_ms(self._deadline) else None
 
-    def _pause_ms(self, wait_ms):
-        """Return it if there is time for it within the request's total, else None."""
-        fits = wait_ms is not None and (not wait_ms or wait_ms < left_ms(self._deadline))
-        return wait_ms if fits else None
+    def _after_failure(self, call, reused, error):
+        """Return ms to wait before it is sent again; raise the error if it is not.
+
+        A connection that was open before and that the peer has ended since, without a word of an
+        answer, is stale. One on which nothing comes in time is not: the peer may be at work on it.
+        """
+        stale = reused and not self._parser.started and error.args[-1] != _ETIMEDOUT
+        wait_ms = call.after_failure(stale, self)
+        if wait_ms is None or wait_ms >= left_ms(self._deadline):
+            raise error
+        return wait_ms
 
     def _failed(self, error):
         """Close, and return the library's error for what happened: nothing is left half done."""
@@ -419,10 +428,8 @@ class Session(SessionBase):
         reused = self._connection is not None
         try:
             response = self._attempt(call)
-        except Unreachable:
-            wait = self._pause_ms(call.after_failure(reused, self))
-            if wait is None:
-                raise
+        except Unreachable as error:
+            wait = self._after_failure(call, reused, error)
         else:
             wait = self._after_response(call, response)
             if not call.stream or wait is not None or not response.ok:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import struct
+import time
 from collections.abc import Callable
 
 import pytest
@@ -158,3 +161,110 @@ except MTLSError as error:
 """
     with serving(answer(OK), context=context) as (port, _):
         assert either(port, lines + LEFT) == ["OutOfMemory", *CLEAN]
+
+
+# Timeouts and stale connections
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize("read_timeout_ms", [None, 400], ids=["total", "read"])
+def test_a_timeout_on_a_kept_connection_is_not_sent_again(
+    either: Rest, context: ssl.SSLContext, method: str, read_timeout_ms: int | None
+) -> None:
+    asked: list[bytes] = []
+
+    def silent(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            asked.append(request)
+            if len(asked) == 1:
+                connection.sendall(OK)
+
+    lines = f"""
+await s.get("/warm")
+start = time.ticks_ms()
+try:
+    await s.request("{method}", "/x", timeout_ms=800)
+except MTLSError as error:
+    out.append([type(error).__name__, str(error)])
+out.append(time.ticks_diff(time.ticks_ms(), start))
+"""
+    with serving(silent, context=context) as (port, connections):
+        [kind, said], took_ms = either(port, lines, read_timeout_ms=read_timeout_ms)
+    assert kind == "Unreachable"
+    assert "does not answer in time" in said
+    assert took_ms < (700 if read_timeout_ms else 1200)
+    assert (len(asked), len(connections)) == (2, 1)
+
+
+def test_a_timeout_on_a_kept_connection_is_sent_again_if_there_are_retries(
+    either: Rest, context: ssl.SSLContext
+) -> None:
+    """Once each: the connection that was silent is no stale one, which would cost none."""
+    asked: list[bytes] = []
+
+    def silent(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            asked.append(request)
+            if len(asked) == 1:
+                connection.sendall(OK)
+
+    lines = """
+await s.get("/warm")
+await s.get("/x")
+"""
+    with serving(silent, context=context) as (port, _):
+        [[kind, _]] = either(port, lines, read_timeout_ms=200, retries=1)
+    assert kind == "Unreachable"
+    assert len(asked) == 3
+
+
+def reset(connection: socket.socket) -> None:
+    """End the TCP connection as a peer that has lost its state does."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def notify(connection: socket.socket) -> None:
+    connection.sendall(b"")
+    with contextlib.suppress(OSError):
+        connection.unwrap()
+
+
+@pytest.mark.parametrize("end", [reset, notify, socket.socket.close])
+def test_a_connection_that_the_peer_ends_before_any_answer_is_stale(
+    either: Rest, context: ssl.SSLContext, end: Callable[[socket.socket], None]
+) -> None:
+    def leaves(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        read_request(connection)
+        end(connection)
+
+    lines = """
+await s.get("/warm")
+out.append((await s.get("/x")).text)
+"""
+    with serving(leaves, answer(OK), context=context) as (port, connections):
+        assert either(port, lines) == ["hi"]
+    assert len(connections) == 2
+
+
+def test_a_connection_that_breaks_within_an_answer_is_not_stale(
+    either: Rest, context: ssl.SSLContext
+) -> None:
+    def breaks(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        read_request(connection)
+        connection.sendall(OK[:20])
+        time.sleep(0.3)  # so that it has been read before the reset throws it away
+        reset(connection)
+
+    lines = """
+await s.get("/warm")
+await s.get("/x")
+"""
+    with serving(breaks, answer(OK), context=context) as (port, connections):
+        [[kind, _]] = either(port, lines)
+    assert kind == "Unreachable"
+    assert len(connections) == 1
