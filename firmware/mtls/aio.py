@@ -148,7 +148,7 @@ class Session(client.SessionBase):
                 if response is not None:
                     return self._answered(response)
         except BaseException as error:  # a cancelled task's too: half a request is on the wire
-            raise self._failed(error)
+            raise self._failed(error, True)
         finally:
             self._lock.release()
 
@@ -199,7 +199,7 @@ class Session(client.SessionBase):
                 await self._fill()
             return self._begun(Response(self, parser), whole)
         except OSError as error:
-            raise self._failed(error)
+            raise self._failed(error, call.asking)
 
     async def _open(self, first):
         """Connect, shake hands and send the first bytes of a request, as tls.connect_tls."""
@@ -250,10 +250,13 @@ class Session(client.SessionBase):
         call.sent = True
         try:
             for piece in pieces:
+                call.asking = False
                 await self._connection.send(piece)
                 await asyncio.sleep_ms(0)
+                call.asking = True
+            call.asking = False
         except OSError as error:
-            if error.errno == _ETIMEDOUT or call.body is None:
+            if call.asking or error.errno == _ETIMEDOUT or call.body is None:
                 raise
             return False
         return True

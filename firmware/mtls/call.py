@@ -19,6 +19,7 @@ class Call:
 
     stream = False
     sent = False  # whether the peer may have seen a byte of it
+    asking = False  # whether the application is asked for more of its data
     failures = 0
     _renewed = False  # whether it went out once more because its connection was stale
 
@@ -52,7 +53,7 @@ class Call:
 
         `stale`: the peer had closed the connection meanwhile, which is no failure of this request.
         """
-        if (self.sent and not self.idempotent) or not self.repeatable():
+        if self.asking or (self.sent and not self.idempotent) or not self.repeatable():
             return None
         if stale and not self._renewed:
             self._renewed = True

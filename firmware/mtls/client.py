@@ -308,10 +308,13 @@ class SessionBase:
             raise error
         return wait_ms
 
-    def _failed(self, error):
-        """Close, and return the library's error for what happened: nothing is left half done."""
+    def _failed(self, error, own=False):
+        """Close, and return the library's error for what happened: nothing is left half done.
+
+        `own`: it comes from the application, or was the connection's and has been said.
+        """
         self.close()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not own:
             why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
             return Unreachable("%s:%d %s" % (self.host, self.port, why), error.errno)
         if isinstance(error, MemoryError):
@@ -421,7 +424,7 @@ class Session(SessionBase):
                 if response is not None:
                     return self._answered(response)
         except BaseException as error:
-            raise self._failed(error)
+            raise self._failed(error, True)
 
     def _try(self, call):
         """Return the Response, or None when it is worth another try."""
@@ -454,16 +457,19 @@ class Session(SessionBase):
                 fill(self._connection, parser)
             return self._begun(Response(self, parser), whole)
         except OSError as error:
-            raise self._failed(error)
+            raise self._failed(error, call.asking)
 
     def _send(self, call):
         """Return whether all of it went out: a peer may say no to a body before its end."""
         call.sent = True
         try:
             for piece in call.pieces(self.authority):
+                call.asking = False
                 self._connection.send(piece)
+                call.asking = True
+            call.asking = False
         except OSError as error:
-            if error.errno == _ETIMEDOUT or call.body is None:
+            if call.asking or error.errno == _ETIMEDOUT or call.body is None:
                 raise
             return False
         return True

@@ -12,10 +12,9 @@ from collections.abc import Callable
 import pytest
 from hostile_peer import OK, answer, flood, read_request, serving
 from test_aio_on_board import script
-from test_rest_on_board import CHUNK, ENDLESS, context, rest, status
+from test_rest_on_board import CHUNK, ENDLESS, Rest, context, rest, status
 
 __all__ = ["context", "rest"]  # fixtures
-Rest = Callable[..., list[object]]
 
 
 @pytest.fixture(params=["blocking", "asyncio"])
@@ -213,8 +212,8 @@ await s.get("/warm")
 await s.get("/x")
 """
     with serving(silent, context=context) as (port, _):
-        [[kind, _]] = either(port, lines, read_timeout_ms=200, retries=1)
-    assert kind == "Unreachable"
+        [error] = either(port, lines, read_timeout_ms=200, retries=1)
+    assert error[0] == "Unreachable"
     assert len(asked) == 3
 
 
@@ -265,6 +264,69 @@ await s.get("/warm")
 await s.get("/x")
 """
     with serving(breaks, answer(OK), context=context) as (port, connections):
-        [[kind, _]] = either(port, lines)
-    assert kind == "Unreachable"
+        [error] = either(port, lines)
+    assert error[0] == "Unreachable"
     assert len(connections) == 1
+
+
+# The application's own errors
+
+GENERATOR = """
+def data():
+    yield b"a"
+    raise OSError(5, "mine")
+"""
+FILE = """
+class File(io.IOBase):
+    def tell(self):
+        return 0
+    def seek(self, offset, whence=0):
+        return 1000
+    def readinto(self, buf):
+        raise OSError(5, "mine")
+data = File
+"""
+
+
+@pytest.mark.parametrize("source", [GENERATOR, FILE], ids=["generator", "file"])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_an_error_of_the_application_s_own_data_comes_through_as_it_is(
+    either: Rest, context: ssl.SSLContext, source: str, method: str
+) -> None:
+    lines = f"""
+{source}
+await s.get("/warm")
+start = time.ticks_ms()
+try:
+    await s.request("{method}", "/x", data=data())
+except OSError as error:
+    out.append([error.args[0], error.args[1]])
+out.append(time.ticks_diff(time.ticks_ms(), start) < 1000)
+"""
+    with serving(answer(OK), context=context) as (port, connections):
+        assert either(port, lines + LEFT, retries=2) == [[5, "mine"], True, *CLEAN]
+    assert len(connections) == 2
+
+
+def test_an_error_of_another_session_that_data_came_from_is_no_failure_of_this_request(
+    either: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+class File(io.IOBase):
+    def tell(self):
+        return 0
+    def seek(self, offset, whence=0):
+        return 1000
+    def readinto(self, buf):
+        asked.append(1)
+        raise mtls.errors.Unreachable("the other one")
+asked = []
+await s.get("/warm")
+try:
+    await s.put("/x", data=File())
+except MTLSError as error:
+    out.append(str(error))
+out.append(len(asked))
+"""
+    with serving(answer(OK), context=context) as (port, _):
+        assert either(port, lines + LEFT, retries=2) == ["the other one", 1, *CLEAN]
