@@ -430,6 +430,19 @@ def test_what_a_failing_server_is_sent_again(
     assert len(seen) == asked
 
 
+@pytest.mark.parametrize(
+    ("call", "asked"), [("get('/x')", 3), ("post('/x')", 1), ("post('/x', idempotent=True)", 3)]
+)
+def test_a_busy_server_that_does_not_say_when_is_sent_no_post_again(
+    rest: Rest, context: ssl.SSLContext, call: str, asked: int
+) -> None:
+    seen: list[str] = []
+    answers = {"/x": status(503)}
+    with serving(by_target(answers, seen), context=context) as (port, _):
+        assert rest(port, f"out.append(session.{call}.status_code)", retries=2) == [503]
+    assert len(seen) == asked
+
+
 def test_a_retry_that_does_not_fit_the_deadline_is_not_waited_for(
     rest: Rest, context: ssl.SSLContext
 ) -> None:
