@@ -263,7 +263,7 @@ class SessionBase:
 
             target, headers, data = dress(target, params, self.headers, headers, json, data)
         redirects = _MAX_REDIRECTS if allow_redirects else None
-        call = Call(method, target, headers, data, idempotent, self.retries, redirects)
+        call = Call(method.upper(), target, headers, data, idempotent, self.retries, redirects)
         if stream:
             call.stream = True
         elif max_body_bytes is None:

@@ -165,6 +165,48 @@ except IndexError:
     assert found == ["/a?q=1", "abc", '{"on": true}', "text", "a=1", "no more"]
 
 
+def test_headers_go_out_as_requests_sends_them_or_not_at_all(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+session.headers["X-Site"] = "roof"
+headers = {"Authorization": b"Basic x", "X-Site": None, "X-Number": 5}
+out.append(session.get("/a", headers=headers).json()["headers"])
+for name in ("host", "Content-Length", "X:A", ""):
+    try:
+        session.post("/a", data=b"abc", headers={name: "7"})
+    except MTLSError as error:
+        out.append(type(error).__name__)
+session.headers["Host"] = "evil.example"
+session.get("/a")
+"""
+    with serving(Echo(), context=context) as (port, _):
+        seen, *refused, last = rest(port, lines)
+    assert seen["authorization"] == "Basic x"
+    assert seen["x-number"] == "5"
+    assert "x-site" not in seen
+    assert refused == ["ProtocolError"] * 4
+    assert last[0] == "ProtocolError"
+    assert "Host" in last[1]
+
+
+def test_a_method_may_be_written_in_any_case(rest: Rest, context: ssl.SSLContext) -> None:
+    """It is what it is: the body's length and what may be sent again go by it."""
+    lines = """
+out.append(session.request("post", "/a").json())
+r = session.request("head", "/a")
+out.append([r.status_code, r.content == b""])
+out.append(session.get("/b").json()["method"])
+"""
+    with serving(Echo(), context=context) as (port, connections):
+        posted, head, after = rest(port, lines)
+    assert posted["method"] == "POST"
+    assert posted["headers"]["content-length"] == "0"
+    assert head == [200, True]
+    assert after == "GET"
+    assert len(connections) == 1
+
+
 @pytest.mark.parametrize(
     ("data", "body", "chunked"),
     [
