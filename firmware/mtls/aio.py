@@ -273,7 +273,7 @@ class Session(client.SessionBase):
                 await self._fill()
         except BaseException as error:
             raise self._lost(response, error)
-        return self._pulled(n)
+        return self._came(n)
 
     def _lost(self, response, error):
         """Return the library's error for what happened to a response while it was read."""

@@ -72,13 +72,9 @@ class Call:
             return 0
         # 429 says that nothing was done, and a 503 that names a time invites whoever was refused to
         # come again (RFC 9110 10.2.3). Otherwise the server may have done it (9.2.2).
-        retry_after = headers.get("retry-after")
-        if (
-            status == 429
-            or (status == 503 and retry_after is not None)
-            or (self.idempotent and status in (502, 503, 504))
-        ):
-            return self._retry(retry_after, session)
+        invited = status == 429 or (status == 503 and "retry-after" in headers)
+        if invited or (self.idempotent and status in (502, 503, 504)):
+            return self._retry(headers.get("retry-after"), session)
         return None
 
     def _retry(self, retry_after, session):

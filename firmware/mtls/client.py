@@ -134,8 +134,6 @@ def pull(connection, parser, out):
 
 def read_all(parser, read_into):
     """Return the body as bytes, read with `read_into`; `parser` bounds it."""
-    if parser.done:
-        return b""
     body = blank(parser)
     at = read_into(body)
     while not parser.done:
@@ -159,6 +157,8 @@ def _verb(method, *names):
     """`names` are the options that may be given by position, as in requests."""
 
     def call(self, path, *given, **options):
+        if len(given) > len(names):
+            raise TypeError("too many arguments by position")
         for n in range(len(given)):
             options[names[n]] = given[n]
         return self.request(method, path, **options)
@@ -191,8 +191,8 @@ class SessionBase:
         max_body_bytes=MAX_BODY_BYTES,
         pins=None,
     ):
-        self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
-        self.prefix = self.prefix.rstrip("/")
+        _, self.host, self.port, prefix = split_url(base_url, ("https",), "base_url")
+        self.prefix = prefix.rstrip("/")
         self.authority = (("[%s]" if ":" in self.host else "%s") % self.host) + (
             "" if self.port == 443 else ":%d" % self.port
         )
@@ -291,8 +291,6 @@ class SessionBase:
 
     def _after_response(self, call, response):
         """Return ms to wait before the next try, None if the response is the answer."""
-        if response.status_code < 300:
-            return None
         wait_ms = call.after_response(response.status_code, response.headers, self)
         return wait_ms if not wait_ms or wait_ms < left_ms(self._deadline) else None
 
@@ -326,22 +324,16 @@ class SessionBase:
         parser = self._parser
         parser.keep_alive = parser.keep_alive and whole
         self._response = response
-        if parser.done:
-            self._ended()
-        return response
+        return self._came(response)
 
-    def _pulled(self, n):
-        """Return how many bytes of the body came, and see whether it is whole now."""
+    def _came(self, what):
+        """Return `what` came; if the response is whole now, keep the connection or do not."""
         if self._parser.done:
-            self._ended()
-        return n
-
-    def _ended(self):
-        """The response is whole: keep the connection, or do not."""
-        self._response._content = b""  # unless load puts there what it read
-        self._detach()
-        if not self._parser.keep_alive:
-            self.close()
+            self._response._content = b""  # unless load puts there what it read
+            self._detach()
+            if not self._parser.keep_alive:
+                self.close()
+        return what
 
     def _pins(self):
         if not self.pins or hasattr(self.pins, "verify"):
@@ -481,7 +473,7 @@ class Session(SessionBase):
             n = pull(self._connection, self._parser, out)
         except BaseException as error:
             raise self._failed(error)
-        return self._pulled(n)
+        return self._came(n)
 
     def read_whole(self):
         """Return the rest of the open response's body."""

@@ -45,7 +45,7 @@ def request_head(method, host, target, headers=(), length=None):
     lines = ""
     for name, value in headers.items() if hasattr(headers, "items") else headers:
         if _clean(name, _NOT_IN_NAMES).lower() in _OWN_HEADERS:
-            raise ProtocolError("%r is no header to give: the library says host and length" % name)
+            raise ProtocolError("%r is a header that the library sets itself" % name)
         if isinstance(value, bytes):
             value = value.decode()
         if value is not None:
@@ -288,11 +288,6 @@ class ResponseParser:
             self._state = _BODY
 
     def _known_length(self, text):
-        if "," in text:
-            lengths = text.split(", ")
-            text = lengths[0]
-            if lengths.count(text) != len(lengths):
-                _bad("has two lengths")
         if not text.isdigit() or len(text) > 10:
             _bad("has a Content-Length that is no number")
         self.left = int(text)

@@ -157,7 +157,7 @@ out.append(session.put("/a", "text").json()["body"])
 out.append(session.patch("/a", {"a": 1}, headers={"X-A": "b"}).json()["body"])
 try:
     session.delete("/a", b"body")
-except IndexError:
+except TypeError:
     out.append("no more")
 """
     with serving(Echo(), context=context) as (port, _):
