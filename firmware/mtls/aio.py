@@ -81,6 +81,8 @@ class _Pieces:
 
     def __init__(self, response, chunk_size):
         self._response = response
+        if chunk_size < 1:
+            raise ValueError("chunk_size must be 1 or more")
         self._buf = bytearray(chunk_size)
 
     def __aiter__(self):

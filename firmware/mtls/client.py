@@ -40,9 +40,10 @@ class Response:
         if self._session is not None:
             self._session.close()
 
-    @property
-    def ok(self):
+    def __bool__(self):
         return self.status_code < 400
+
+    ok = property(__bool__)
 
     @property
     def content(self):
@@ -57,14 +58,19 @@ class Response:
 
     @property
     def text(self):
-        return self.content.decode()
+        content = self.content
+        try:
+            return content.decode()
+        except ValueError:
+            raise ProtocolError("the response's body is not UTF-8")
 
     def json(self):
         import json
 
+        text = self.text
         try:
-            return json.loads(self.content.decode())
-        except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
+            return json.loads(text)
+        except (ValueError, RuntimeError):  # not JSON, or nested too deep
             raise ProtocolError("the response's body is not JSON")
 
     def readinto(self, buf):
@@ -90,6 +96,8 @@ class Response:
 
     def iter_content(self, chunk_size=512):
         """Yield the body in pieces of at most `chunk_size` bytes."""
+        if chunk_size < 1:  # an empty piece would be the end
+            raise ValueError("chunk_size must be 1 or more")
         buf = bytearray(chunk_size)
         view = memoryview(buf)
         while True:
@@ -100,16 +108,15 @@ class Response:
 
     def refusal(self):
         """Return the Refused that the response stands for, None when it is a success."""
-        if self.status_code < 400:
+        if self.ok:
             return None
         from .problem import refusal
 
         return refusal(self)
 
     def raise_for_status(self):
-        refusal = self.refusal()
-        if refusal is not None:
-            raise refusal
+        if not self.ok:
+            raise self.refusal()
 
 
 def filled(parser, n):

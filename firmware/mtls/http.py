@@ -323,7 +323,7 @@ class ResponseParser:
 
     def _check_size(self, n):
         if self._max_body is not None and n > self._max_body:
-            _bad("is longer than %d bytes" % self._max_body)
+            _bad("(status %d) is longer than %d bytes" % (self.status, self._max_body))
 
     def _copy(self, out):
         n = min(len(out), self._end - self._at)

@@ -185,6 +185,16 @@ def test_a_redirect_keeps_or_drops_method_and_body(method: str, status: int, the
     assert (asked.body is None) is (method != then)
 
 
+@pytest.mark.parametrize("status", [303, 307])
+def test_a_body_that_is_dropped_takes_what_was_said_of_it_along(status: int) -> None:
+    headers = {"Content-Type": "text/plain", "content-language": "de", "X-A": "b"}
+    for given in (headers, list(headers.items())):
+        asked = call("POST", b"body", headers=given)
+        asked.after_response(status, {"location": "c"}, Board())
+        kept = [name for name, _ in dict(asked.headers).items()]
+        assert kept == (["X-A"] if status == 303 else [*headers])
+
+
 def test_a_body_that_went_out_cannot_follow_a_redirect() -> None:
     asked = call("POST", Upload(iter([b"x"])))
     list(asked.pieces("h"))
@@ -258,3 +268,10 @@ def test_json_goes_out_as_json() -> None:
     _, headers, body = dress("/", None, {}, (), {"a": [1, None]}, None)
     assert json.loads(body) == {"a": [1, None]}
     assert headers == [("Content-Type", "application/json")]
+
+
+def test_data_goes_before_json_as_in_requests() -> None:
+    for data in (b"1", "1"):
+        assert dress("/", None, {}, (), {"a": 1}, data) == ("/", [], b"1")
+    for nothing in (None, b"", {}):
+        assert dress("/", None, {}, (), {"a": 1}, nothing)[2] == b'{"a": 1}'
