@@ -188,10 +188,10 @@ def test_a_redirect_keeps_or_drops_method_and_body(method: str, status: int, the
 @pytest.mark.parametrize("status", [303, 307])
 def test_a_body_that_is_dropped_takes_what_was_said_of_it_along(status: int) -> None:
     headers = {"Content-Type": "text/plain", "content-language": "de", "X-A": "b"}
-    for given in (headers, list(headers.items())):
-        asked = call("POST", b"body", headers=given)
+    for either in (headers, list(headers.items())):
+        asked = call("POST", b"body", headers=either)
         asked.after_response(status, {"location": "c"}, Board())
-        kept = [name for name, _ in dict(asked.headers).items()]
+        kept = list(dict(asked.headers))
         assert kept == (["X-A"] if status == 303 else [*headers])
 
 

@@ -425,9 +425,7 @@ for r in (session.get("/204"), session.get("/304"), session.head("/head")):
     assert len(connections) == 1
 
 
-def test_an_error_page_over_the_limit_says_its_status(
-    rest: Rest, context: ssl.SSLContext
-) -> None:
+def test_an_error_page_over_the_limit_says_its_status(rest: Rest, context: ssl.SSLContext) -> None:
     with serving(answer(status(404, body=b"x" * 3000)), context=context) as (port, _):
         [[kind, said]] = rest(port, "session.get('/x')", max_body_bytes=2000)
         assert rest(port, "out.append(session.get('/x', max_body_bytes=4000).ok)") == [False]
