@@ -81,6 +81,8 @@ class _Pieces:
 
     def __init__(self, response, chunk_size):
         self._response = response
+        if chunk_size < 1:
+            raise ValueError("chunk_size must be 1 or more")
         self._buf = bytearray(chunk_size)
 
     def __aiter__(self):
@@ -136,17 +138,19 @@ class Session(client.SessionBase):
     async def __aexit__(self, *_):
         self.close()
 
-    async def request(self, method, path, **options):
+    async def request(self, method, path, timeout_ms=None, **options):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
-        call = self._call(method, path, **options)
-        deadline = tls.deadline_in(self.timeout_ms if call.timeout_ms is None else call.timeout_ms)
+        deadline = tls.deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
         await self._take(tls.left_ms(deadline))
         try:
             self._start(tls.left_ms(deadline))
+            call = self._call(method, path, **options)
             while True:
                 response = await self._try(call)
                 if response is not None:
                     return self._answered(response)
+        except BaseException as error:  # a cancelled task's too: half a request is on the wire
+            raise self._failed(error, True)
         finally:
             self._lock.release()
 
@@ -171,10 +175,8 @@ class Session(client.SessionBase):
         reused = self._connection is not None
         try:
             response = await self._attempt(call)
-        except Unreachable:
-            wait = self._pause_ms(call.after_failure(reused, self))
-            if wait is None:
-                raise
+        except Unreachable as error:
+            wait = self._after_failure(call, reused, error)
         else:
             wait = self._after_response(call, response)
             if not call.stream or wait is not None or not response.ok:
@@ -197,9 +199,9 @@ class Session(client.SessionBase):
             self._limit()
             while not parser.head():
                 await self._fill()
-        except BaseException as error:  # a cancelled task's too: half a request is on the wire
-            raise self._failed(error)
-        return self._begun(Response(self, parser), whole)
+            return self._begun(Response(self, parser), whole)
+        except OSError as error:
+            raise self._failed(error, call.asking)
 
     async def _open(self, first):
         """Connect, shake hands and send the first bytes of a request, as tls.connect_tls."""
@@ -250,10 +252,13 @@ class Session(client.SessionBase):
         call.sent = True
         try:
             for piece in pieces:
+                call.asking = False
                 await self._connection.send(piece)
                 await asyncio.sleep_ms(0)
+                call.asking = True
+            call.asking = False
         except OSError as error:
-            if error.errno == _ETIMEDOUT or call.body is None:
+            if call.asking or error.errno == _ETIMEDOUT or call.body is None:
                 raise
             return False
         return True
@@ -269,22 +274,31 @@ class Session(client.SessionBase):
             while (n := self._parser.pull(out)) is None:
                 await self._fill()
         except BaseException as error:
-            if self._response is response:
-                error = self._failed(error)
-            elif isinstance(error, OSError):  # given up; what is open now is another request's
+            raise self._lost(response, error)
+        return self._came(n)
+
+    def _lost(self, response, error):
+        """Return the library's error for what happened to a response while it was read."""
+        if response._session is None and response._content is None:
+            if isinstance(error, OSError):  # given up; what is open now is another request's
                 response._source()
-            raise error
-        return self._pulled(n)
+            return error
+        response._content = None  # if its end was seen: less than all is left of it
+        return self._failed(error)
 
     async def read_whole(self):
         """Return the rest of the open response's body."""
         parser = self._parser
-        parser.bound(self.max_body_bytes)
-        body = client.blank(parser)
-        at = 0
-        while not parser.done:
-            at += await self.read_into(client.rest(body, at))
-        return bytes(memoryview(body)[:at])
+        response = self._response
+        try:
+            parser.bound(self.max_body_bytes)
+            body = client.blank(parser)
+            at = 0
+            while not parser.done:
+                at += await self.read_into(client.rest(body, at))
+            return bytes(memoryview(body)[:at])
+        except BaseException as error:
+            raise self._lost(response, error)
 
 
 def __getattr__(name):

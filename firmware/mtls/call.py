@@ -18,10 +18,10 @@ class Call:
     `redirects` say how many there may be."""
 
     stream = False
-    timeout_ms = None
     sent = False  # whether the peer may have seen a byte of it
+    asking = False  # whether the application is asked for more of its data
     failures = 0
-    _stale = False
+    _renewed = False  # whether it went out once more because its connection was stale
 
     def __init__(self, method, target, headers, body, idempotent, retries, redirects):
         self.method = method
@@ -48,16 +48,15 @@ class Call:
         body = self.body
         return body is None or isinstance(body, _OCTETS) or body.rewind()
 
-    def after_failure(self, reused, session):
+    def after_failure(self, stale, session):
         """Return ms to wait before it is sent again, None if it is not.
 
-        `reused`: the connection had been open before, and the peer may have closed it meanwhile,
-        which is no failure of this request.
+        `stale`: the peer had closed the connection meanwhile, which is no failure of this request.
         """
-        if (self.sent and not self.idempotent) or not self.repeatable():
+        if self.asking or (self.sent and not self.idempotent) or not self.repeatable():
             return None
-        if reused and not self._stale:
-            self._stale = True
+        if stale and not self._renewed:
+            self._renewed = True
             return 0
         return self._retry(None, session)
 
@@ -71,8 +70,10 @@ class Call:
 
             follow(self, status, location, session.authority)
             return 0
-        # 429 and 503 say that nothing was done: even a POST may be sent again.
-        if status in (429, 503) or (self.idempotent and status in (502, 504)):
+        # 429 says that nothing was done, and a 503 that names a time invites whoever was refused to
+        # come again (RFC 9110 10.2.3). Otherwise the server may have done it (9.2.2).
+        invited = status == 429 or (status == 503 and "retry-after" in headers)
+        if invited or (self.idempotent and status in (502, 503, 504)):
             return self._retry(headers.get("retry-after"), session)
         return None
 

@@ -40,9 +40,10 @@ class Response:
         if self._session is not None:
             self._session.close()
 
-    @property
-    def ok(self):
+    def __bool__(self):
         return self.status_code < 400
+
+    ok = property(__bool__)
 
     @property
     def content(self):
@@ -57,14 +58,19 @@ class Response:
 
     @property
     def text(self):
-        return self.content.decode()
+        content = self.content
+        try:
+            return content.decode()
+        except ValueError:
+            raise ProtocolError("the response's body is not UTF-8")
 
     def json(self):
         import json
 
+        text = self.text
         try:
-            return json.loads(self.content.decode())
-        except (ValueError, RuntimeError):  # not UTF-8, not JSON, or nested too deep
+            return json.loads(text)
+        except (ValueError, RuntimeError):  # not JSON, or nested too deep
             raise ProtocolError("the response's body is not JSON")
 
     def readinto(self, buf):
@@ -90,6 +96,8 @@ class Response:
 
     def iter_content(self, chunk_size=512):
         """Yield the body in pieces of at most `chunk_size` bytes."""
+        if chunk_size < 1:  # an empty piece would be the end
+            raise ValueError("chunk_size must be 1 or more")
         buf = bytearray(chunk_size)
         view = memoryview(buf)
         while True:
@@ -100,16 +108,15 @@ class Response:
 
     def refusal(self):
         """Return the Refused that the response stands for, None when it is a success."""
-        if self.status_code < 400:
+        if self.ok:
             return None
         from .problem import refusal
 
         return refusal(self)
 
     def raise_for_status(self):
-        refusal = self.refusal()
-        if refusal is not None:
-            raise refusal
+        if not self.ok:
+            raise self.refusal()
 
 
 def filled(parser, n):
@@ -134,8 +141,6 @@ def pull(connection, parser, out):
 
 def read_all(parser, read_into):
     """Return the body as bytes, read with `read_into`; `parser` bounds it."""
-    if parser.done:
-        return b""
     body = blank(parser)
     at = read_into(body)
     while not parser.done:
@@ -159,6 +164,8 @@ def _verb(method, *names):
     """`names` are the options that may be given by position, as in requests."""
 
     def call(self, path, *given, **options):
+        if len(given) > len(names):
+            raise TypeError("too many arguments by position")
         for n in range(len(given)):
             options[names[n]] = given[n]
         return self.request(method, path, **options)
@@ -191,8 +198,8 @@ class SessionBase:
         max_body_bytes=MAX_BODY_BYTES,
         pins=None,
     ):
-        self.scheme, self.host, self.port, self.prefix = split_url(base_url, ("https",), "base_url")
-        self.prefix = self.prefix.rstrip("/")
+        _, self.host, self.port, prefix = split_url(base_url, ("https",), "base_url")
+        self.prefix = prefix.rstrip("/")
         self.authority = (("[%s]" if ":" in self.host else "%s") % self.host) + (
             "" if self.port == 443 else ":%d" % self.port
         )
@@ -246,7 +253,6 @@ class SessionBase:
         json=None,
         data=None,
         stream=False,
-        timeout_ms=None,
         allow_redirects=True,
         idempotent=None,
         max_body_bytes=None,
@@ -264,14 +270,12 @@ class SessionBase:
 
             target, headers, data = dress(target, params, self.headers, headers, json, data)
         redirects = _MAX_REDIRECTS if allow_redirects else None
-        call = Call(method, target, headers, data, idempotent, self.retries, redirects)
+        call = Call(method.upper(), target, headers, data, idempotent, self.retries, redirects)
         if stream:
             call.stream = True
         elif max_body_bytes is None:
             max_body_bytes = self.max_body_bytes
         call.max_body_bytes = max_body_bytes
-        if timeout_ms is not None:
-            call.timeout_ms = timeout_ms
         return call
 
     def _start(self, timeout_ms):
@@ -293,19 +297,29 @@ class SessionBase:
         self._connection.extend(left)
 
     def _after_response(self, call, response):
-        if response.status_code < 300:
-            return None
-        return self._pause_ms(call.after_response(response.status_code, response.headers, self))
+        """Return ms to wait before the next try, None if the response is the answer."""
+        wait_ms = call.after_response(response.status_code, response.headers, self)
+        return wait_ms if not wait_ms or wait_ms < left_ms(self._deadline) else None
 
-    def _pause_ms(self, wait_ms):
-        """Return it if there is time for it within the request's total, else None."""
-        fits = wait_ms is not None and (not wait_ms or wait_ms < left_ms(self._deadline))
-        return wait_ms if fits else None
+    def _after_failure(self, call, reused, error):
+        """Return ms to wait before it is sent again; raise the error if it is not.
 
-    def _failed(self, error):
-        """Close, and return the library's error for what happened on the connection."""
+        A connection that was open before and that the peer has ended since, without a word of an
+        answer, is stale. One on which nothing comes in time is not: the peer may be at work on it.
+        """
+        stale = reused and not self._parser.started and error.args[-1] != _ETIMEDOUT
+        wait_ms = call.after_failure(stale, self)
+        if wait_ms is None or wait_ms >= left_ms(self._deadline):
+            raise error
+        return wait_ms
+
+    def _failed(self, error, own=False):
+        """Close, and return the library's error for what happened: nothing is left half done.
+
+        `own`: it comes from the application, or was the connection's and has been said.
+        """
         self.close()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not own:
             why = "does not answer in time" if error.errno == _ETIMEDOUT else "hung up"
             return Unreachable("%s:%d %s" % (self.host, self.port, why), error.errno)
         if isinstance(error, MemoryError):
@@ -317,22 +331,16 @@ class SessionBase:
         parser = self._parser
         parser.keep_alive = parser.keep_alive and whole
         self._response = response
-        if parser.done:
-            self._ended()
-        return response
+        return self._came(response)
 
-    def _pulled(self, n):
-        """Return how many bytes of the body came, and see whether it is whole now."""
+    def _came(self, what):
+        """Return `what` came; if the response is whole now, keep the connection or do not."""
         if self._parser.done:
-            self._ended()
-        return n
-
-    def _ended(self):
-        """The response is whole: keep the connection, or do not."""
-        self._response._content = b""  # unless load puts there what it read
-        self._detach()
-        if not self._parser.keep_alive:
-            self.close()
+            self._response._content = b""  # unless load puts there what it read
+            self._detach()
+            if not self._parser.keep_alive:
+                self.close()
+        return what
 
     def _pins(self):
         if not self.pins or hasattr(self.pins, "verify"):
@@ -398,7 +406,7 @@ class Session(SessionBase):
             raise
         self._opened(began)
 
-    def request(self, method, path, **options):
+    def request(self, method, path, timeout_ms=None, **options):
         """Return the Response, whatever its status.
 
         Options: `params`, `headers`, `json`, `data` (bytes, text, a form, a file, an iterator),
@@ -407,22 +415,23 @@ class Session(SessionBase):
         given, for readinto and iter_content; the next request gives up what was not read.
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
-        call = self._call(method, path, **options)
-        self._start(call.timeout_ms)
-        while True:
-            response = self._try(call)
-            if response is not None:
-                return self._answered(response)
+        try:
+            self._start(timeout_ms)
+            call = self._call(method, path, **options)
+            while True:
+                response = self._try(call)
+                if response is not None:
+                    return self._answered(response)
+        except BaseException as error:
+            raise self._failed(error, True)
 
     def _try(self, call):
         """Return the Response, or None when it is worth another try."""
         reused = self._connection is not None
         try:
             response = self._attempt(call)
-        except Unreachable:
-            wait = self._pause_ms(call.after_failure(reused, self))
-            if wait is None:
-                raise
+        except Unreachable as error:
+            wait = self._after_failure(call, reused, error)
         else:
             wait = self._after_response(call, response)
             if not call.stream or wait is not None or not response.ok:
@@ -445,18 +454,21 @@ class Session(SessionBase):
             self._limit()
             while not parser.head():
                 fill(self._connection, parser)
-        except BaseException as error:
-            raise self._failed(error)
-        return self._begun(Response(self, parser), whole)
+            return self._begun(Response(self, parser), whole)
+        except OSError as error:
+            raise self._failed(error, call.asking)
 
     def _send(self, call):
         """Return whether all of it went out: a peer may say no to a body before its end."""
         call.sent = True
         try:
             for piece in call.pieces(self.authority):
+                call.asking = False
                 self._connection.send(piece)
+                call.asking = True
+            call.asking = False
         except OSError as error:
-            if error.errno == _ETIMEDOUT or call.body is None:
+            if call.asking or error.errno == _ETIMEDOUT or call.body is None:
                 raise
             return False
         return True
@@ -468,9 +480,14 @@ class Session(SessionBase):
             n = pull(self._connection, self._parser, out)
         except BaseException as error:
             raise self._failed(error)
-        return self._pulled(n)
+        return self._came(n)
 
     def read_whole(self):
         """Return the rest of the open response's body."""
-        self._parser.bound(self.max_body_bytes)
-        return read_all(self._parser, self.read_into)
+        response = self._response
+        try:
+            self._parser.bound(self.max_body_bytes)
+            return read_all(self._parser, self.read_into)
+        except BaseException as error:
+            response._content = None  # its end was seen, and less than all is left of it
+            raise self._failed(error)

@@ -17,6 +17,9 @@ _MAX_LINE_BYTES = const(2048)
 _MAX_HEADER_BYTES = const(8192)
 _MAX_HEADERS = const(48)
 _MAX_INTERIM = const(8)
+_NOT_IN_TARGETS = const("\r\n\0 ")
+_NOT_IN_NAMES = const("\r\n\0 \t:")
+_OWN_HEADERS = const(("", "host", "content-length", "transfer-encoding"))
 
 # What the parser waits for next.
 _STATUS = const(0)
@@ -30,26 +33,29 @@ _DONE = const(7)
 _UNTIL_CLOSE = const(-1)
 
 
-def _clean(text):
+def _clean(text, forbidden="\r\n\0"):
     for char in text:
-        if char in "\r\n\0":
-            raise ProtocolError("a line break in a request line or header")
+        if char in forbidden:
+            raise ProtocolError("a request line or header with %r in it" % char)
     return text
 
 
 def request_head(method, host, target, headers=(), length=None):
     """Return the head of a request; `length` of its body is CHUNKED, a number, or None for none."""
-    if " " in _clean(target):
-        raise ProtocolError("a blank in a request target: encode it as %20")
     lines = ""
     for name, value in headers.items() if hasattr(headers, "items") else headers:
-        lines += "%s: %s\r\n" % (_clean(name), _clean(str(value)))
+        if _clean(name, _NOT_IN_NAMES).lower() in _OWN_HEADERS:
+            raise ProtocolError("%r is a header that the library sets itself" % name)
+        if isinstance(value, bytes):
+            value = value.decode()
+        if value is not None:
+            lines += "%s: %s\r\n" % (name, _clean(str(value)))
     if length == CHUNKED:
         lines += "Transfer-Encoding: chunked\r\n"
     elif length is not None or method in ("POST", "PUT", "PATCH"):
         lines += "Content-Length: %d\r\n" % (length or 0)
-    text = "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (_clean(method), target, _clean(host), lines)
-    return text.encode()
+    words = (_clean(method, _NOT_IN_NAMES), _clean(target, _NOT_IN_TARGETS), host, lines)
+    return ("%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % words).encode()
 
 
 def _bad(what):
@@ -282,11 +288,6 @@ class ResponseParser:
             self._state = _BODY
 
     def _known_length(self, text):
-        if "," in text:
-            lengths = text.split(", ")
-            text = lengths[0]
-            if lengths.count(text) != len(lengths):
-                _bad("has two lengths")
         if not text.isdigit() or len(text) > 10:
             _bad("has a Content-Length that is no number")
         self.left = int(text)
@@ -322,7 +323,7 @@ class ResponseParser:
 
     def _check_size(self, n):
         if self._max_body is not None and n > self._max_body:
-            _bad("is longer than %d bytes" % self._max_body)
+            _bad("(status %d) is longer than %d bytes" % (self.status, self._max_body))
 
     def _copy(self, out):
         n = min(len(out), self._end - self._at)

@@ -17,7 +17,7 @@ def dress(target, params, common, headers, json, data):
 
         target += ("&" if "?" in target else "?") + encode(params)
     kind = None
-    if json is not None:
+    if json is not None and not data:
         from json import dumps
 
         data = dumps(json).encode()

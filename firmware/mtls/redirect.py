@@ -13,6 +13,9 @@ def follow(call, status, location, authority):
     if call.method != "HEAD" and (status == 303 or (status < 303 and call.method == "POST")):
         call.method = "GET"  # as browsers and requests do
         call.body = None
+        headers = call.headers
+        pairs = headers.items() if hasattr(headers, "items") else headers
+        call.headers = [pair for pair in pairs if not pair[0].lower().startswith("content-")]
         call.idempotent = True
     elif not call.repeatable():
         raise ProtocolError("a redirect of a body that cannot be sent twice")

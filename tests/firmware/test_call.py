@@ -59,15 +59,19 @@ def test_a_request_that_the_peer_may_have_seen_is_repeated_only_if_that_is_harml
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH"])
 @pytest.mark.parametrize("status", [200, 400, 404, 409, 429, 500, 502, 503, 504])
-def test_what_a_status_has_sent_again(method: str, status: int) -> None:
-    """429 and 503 say that nothing was done; 502 and 504 leave open whether something was."""
-    nothing_done, perhaps = status in (429, 503), status in (502, 504)
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}], ids=["bare", "retry-after"])
+def test_what_a_status_has_sent_again(method: str, status: int, headers: dict[str, str]) -> None:
+    """429 says that nothing was done, a 503 that it may come again if it says when; else nobody
+    knows whether something was, and a POST is no request to do twice (RFC 9110 9.2.2, 10.2.3)."""
+    invited = status == 429 or (status == 503 and bool(headers))
+    perhaps = status in (502, 503, 504)
     harmless = method in ("GET", "PUT")
-    again = call(method).after_response(status, {}, Board()) is not None
-    assert again is (nothing_done or (perhaps and harmless))
-    told = call(method, idempotent=True).after_response(status, {}, Board()) is not None
-    assert told is (nothing_done or perhaps)
-    assert call(method, idempotent=True, retries=0).after_response(status, {}, Board()) is None
+    again = call(method).after_response(status, headers, Board()) is not None
+    assert again is (invited or (perhaps and harmless))
+    told = call(method, idempotent=True).after_response(status, headers, Board()) is not None
+    assert told is (invited or perhaps)
+    once = call(method, idempotent=True, retries=0)
+    assert once.after_response(status, headers, Board()) is None
 
 
 def test_a_status_has_it_sent_again_no_more_often_than_retries_say() -> None:
@@ -106,7 +110,7 @@ def test_any_retry_after_is_a_sane_pause(text: str) -> None:
 def test_retry_after_is_a_least_pause_and_chance_comes_on_top() -> None:
     assert call().after_response(503, {"retry-after": "2"}, Board(b"\0\0")) == 2000
     assert call().after_response(429, {"retry-after": "2"}, Board()) == 2500
-    assert call("POST").after_response(503, {}, Board()) == 500
+    assert call("POST").after_response(429, {}, Board()) == 500
     assert call(retries=0).after_response(503, {}, Board()) is None
     assert call().after_response(500, {}, Board()) is None
 
@@ -179,6 +183,16 @@ def test_a_redirect_keeps_or_drops_method_and_body(method: str, status: int, the
     assert asked.after_response(status, {"location": "c"}, Board()) == 0
     assert (asked.method, asked.target) == (then, "/a/c")
     assert (asked.body is None) is (method != then)
+
+
+@pytest.mark.parametrize("status", [303, 307])
+def test_a_body_that_is_dropped_takes_what_was_said_of_it_along(status: int) -> None:
+    headers = {"Content-Type": "text/plain", "content-language": "de", "X-A": "b"}
+    for either in (headers, list(headers.items())):
+        asked = call("POST", b"body", headers=either)
+        asked.after_response(status, {"location": "c"}, Board())
+        kept = list(dict(asked.headers))
+        assert kept == (["X-A"] if status == 303 else [*headers])
 
 
 def test_a_body_that_went_out_cannot_follow_a_redirect() -> None:
@@ -254,3 +268,10 @@ def test_json_goes_out_as_json() -> None:
     _, headers, body = dress("/", None, {}, (), {"a": [1, None]}, None)
     assert json.loads(body) == {"a": [1, None]}
     assert headers == [("Content-Type", "application/json")]
+
+
+def test_data_goes_before_json_as_in_requests() -> None:
+    for data in (b"1", "1"):
+        assert dress("/", None, {}, (), {"a": 1}, data) == ("/", [], b"1")
+    for nothing in (None, b"", {}):
+        assert dress("/", None, {}, (), {"a": 1}, nothing)[2] == b'{"a": 1}'

@@ -133,6 +133,7 @@ def test_the_connection_header_decides_about_keep_alive(version, connection, kep
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
@@ -196,3 +197,23 @@ def test_a_post_without_body_says_so():
 def test_a_request_cannot_be_split_by_its_values(target, headers):
     with pytest.raises(ProtocolError):
         request_head("GET", "h", target, headers)
+
+
+@pytest.mark.parametrize("name", ["", ":", "A:", "A B", "A\t"])
+def test_what_is_no_name_of_a_header_is_refused(name):
+    with pytest.raises(ProtocolError):
+        request_head("GET", "h", "/", [(name, "b")])
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-ENCODING"])
+def test_headers_that_the_library_sets_are_refused_by_name(name):
+    """Twice on the wire, a server and what stands before it may each take another one."""
+    with pytest.raises(ProtocolError, match=name):
+        request_head("POST", "h", "/", {name: "7"}, 2)
+
+
+def test_a_header_may_be_bytes_or_a_number_and_none_is_left_out():
+    headers = {"A": b"Basic x", "B": None, "C": 5}
+    assert request_head("GET", "h", "/", headers) == (
+        b"GET / HTTP/1.1\r\nHost: h\r\nA: Basic x\r\nC: 5\r\n\r\n"
+    )

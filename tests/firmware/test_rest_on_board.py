@@ -157,12 +157,54 @@ out.append(session.put("/a", "text").json()["body"])
 out.append(session.patch("/a", {"a": 1}, headers={"X-A": "b"}).json()["body"])
 try:
     session.delete("/a", b"body")
-except IndexError:
+except TypeError:
     out.append("no more")
 """
     with serving(Echo(), context=context) as (port, _):
         found = rest(port, lines)
     assert found == ["/a?q=1", "abc", '{"on": true}', "text", "a=1", "no more"]
+
+
+def test_headers_go_out_as_requests_sends_them_or_not_at_all(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+session.headers["X-Site"] = "roof"
+headers = {"Authorization": b"Basic x", "X-Site": None, "X-Number": 5}
+out.append(session.get("/a", headers=headers).json()["headers"])
+for name in ("host", "Content-Length", "X:A", ""):
+    try:
+        session.post("/a", data=b"abc", headers={name: "7"})
+    except MTLSError as error:
+        out.append(type(error).__name__)
+session.headers["Host"] = "evil.example"
+session.get("/a")
+"""
+    with serving(Echo(), context=context) as (port, _):
+        seen, *refused, last = rest(port, lines)
+    assert seen["authorization"] == "Basic x"
+    assert seen["x-number"] == "5"
+    assert "x-site" not in seen
+    assert refused == ["ProtocolError"] * 4
+    assert last[0] == "ProtocolError"
+    assert "Host" in last[1]
+
+
+def test_a_method_may_be_written_in_any_case(rest: Rest, context: ssl.SSLContext) -> None:
+    """It is what it is: the body's length and what may be sent again go by it."""
+    lines = """
+out.append(session.request("post", "/a").json())
+r = session.request("head", "/a")
+out.append([r.status_code, r.content == b""])
+out.append(session.get("/b").json()["method"])
+"""
+    with serving(Echo(), context=context) as (port, connections):
+        posted, head, after = rest(port, lines)
+    assert posted["method"] == "POST"
+    assert posted["headers"]["content-length"] == "0"
+    assert head == [200, True]
+    assert after == "GET"
+    assert len(connections) == 1
 
 
 @pytest.mark.parametrize(
@@ -383,6 +425,14 @@ for r in (session.get("/204"), session.get("/304"), session.head("/head")):
     assert len(connections) == 1
 
 
+def test_an_error_page_over_the_limit_says_its_status(rest: Rest, context: ssl.SSLContext) -> None:
+    with serving(answer(status(404, body=b"x" * 3000)), context=context) as (port, _):
+        [[kind, said]] = rest(port, "session.get('/x')", max_body_bytes=2000)
+        assert rest(port, "out.append(session.get('/x', max_body_bytes=4000).ok)") == [False]
+    assert kind == "ProtocolError"
+    assert "404" in said
+
+
 # Retries
 
 
@@ -427,6 +477,19 @@ def test_what_a_failing_server_is_sent_again(
 
     with serving(fail, context=context) as (port, _):
         assert rest(port, f"out.append(session.{call}.status_code)", retries=retries) == [502]
+    assert len(seen) == asked
+
+
+@pytest.mark.parametrize(
+    ("call", "asked"), [("get('/x')", 3), ("post('/x')", 1), ("post('/x', idempotent=True)", 3)]
+)
+def test_a_busy_server_that_does_not_say_when_is_sent_no_post_again(
+    rest: Rest, context: ssl.SSLContext, call: str, asked: int
+) -> None:
+    seen: list[str] = []
+    answers = {"/x": status(503)}
+    with serving(by_target(answers, seen), context=context) as (port, _):
+        assert rest(port, f"out.append(session.{call}.status_code)", retries=2) == [503]
     assert len(seen) == asked
 
 
@@ -559,3 +622,66 @@ def test_a_server_that_refuses_a_body_halfway_is_heard(rest: Rest, context: ssl.
     lines = "out.append(session.post('/x', data=iter([bytes(1000)] * 50)).status_code)"
     with serving(refuse, context=context) as (port, _):
         assert rest(port, lines) == [413]
+
+
+# As requests does
+
+
+def test_a_response_is_true_if_it_is_a_success(rest: Rest, context: ssl.SSLContext) -> None:
+    lines = """
+for path in ("/200", "/304", "/404"):
+    r = session.get(path)
+    out.append([r.ok, bool(r)])
+"""
+    answers = {"/200": OK, "/304": b"HTTP/1.1 304 No\r\n\r\n", "/404": status(404)}
+    with serving(by_target(answers, []), context=context) as (port, _):
+        assert rest(port, lines) == [[True, True], [True, True], [False, False]]
+
+
+def test_a_body_that_is_no_text_or_not_here_yet_is_said_to_be_that(
+    rest: Rest, context: ssl.SSLContext
+) -> None:
+    lines = """
+import asyncio
+import mtls.aio
+r = session.get("/x")
+for read in (lambda: r.text, r.json):
+    try:
+        read()
+    except MTLSError as error:
+        out.append([type(error).__name__, str(error)])
+async def run():
+    async with mtls.aio.Session(url, store, identity=None) as s:
+        late = await s.get("/x", stream=True)
+        for read in (lambda: late.text, late.json):
+            try:
+                read()
+            except ValueError as error:
+                out.append(str(error))
+asyncio.run(run())
+"""
+    with serving(answer(status(200, body=b"\xff\xfe")), context=context) as (port, _):
+        text, document, *late = rest(port, lines)
+    assert text == document == ["ProtocolError", "the response's body is not UTF-8"]
+    assert late == ["the body is not here yet: await load() first"] * 2
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_pieces_of_no_size_are_a_value_error(
+    rest: Rest, context: ssl.SSLContext, size: int
+) -> None:
+    lines = f"""
+import asyncio
+import mtls.aio
+async def run():
+    async with mtls.aio.Session(url, store, identity=None) as s:
+        async for piece in (await s.get("/x")).iter_content({size}):
+            pass
+for read in (lambda: list(session.get("/x").iter_content({size})), lambda: asyncio.run(run())):
+    try:
+        read()
+    except ValueError as error:
+        out.append("chunk_size" in str(error))
+"""
+    with serving(answer(OK), context=context) as (port, _):
+        assert rest(port, lines) == [True, True]
