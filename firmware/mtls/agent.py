@@ -7,6 +7,7 @@ Requests go through `agent.session`: it presents the current leaf, and the agent
 opening a TLS session of its own, so that there is never more than one.
 """
 
+import sys
 import time
 
 from micropython import const
@@ -54,7 +55,8 @@ def about_the_leaf(refusal):
 class Agent:
     """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
     "refused" and "error"; facts are (key, value) pairs without secrets. It is called from within
-    `step()`, and from within a request when the gateway says no: it must not call either."""
+    `step()`, and from within a request when the gateway says no: it must not call either, and what
+    it raises is printed."""
 
     session_class = Session
     prove_ms = 300  # how long a fresh leaf's connection is watched for a refusal
@@ -94,7 +96,10 @@ class Agent:
 
     def _tell(self, event, *facts):
         if self._on_event is not None:
-            self._on_event(event, facts)
+            try:
+                self._on_event(event, facts)
+            except Exception as error:  # the application's own: it must not cost the identity
+                sys.print_exception(error)
 
     def _identity(self):
         return self.store.identity(self.active) if self.active else None
@@ -113,27 +118,28 @@ class Agent:
         return status(self)
 
     def step(self):
-        """Do what is due; never raises an MTLSError. Returns ms until the next call."""
+        """Do what is due, and tell of what failed. Returns ms until the next call."""
         try:
             wait_ms = self._advance()
             self.failures = 0
             return wait_ms
-        except MTLSError as error:
+        except Exception as error:  # whatever it is, a board that nobody watches has to go on
             failure = error
-        except MemoryError:
-            failure = OutOfMemory("not enough heap: free some")
         self._note(failure)
         self.failures += 1
         left_s = self.not_after - now() if self.active else 0
-        return backoff_ms(self.failures, left_s, self._random_octet(), failure.retry_after_s)
+        asked_s = getattr(failure, "retry_after_s", 0)
+        return backoff_ms(self.failures, left_s, self._random_octet(), asked_s)
 
     def _random_octet(self):
         try:
             return self.store.drbg().generate(1)[0]
-        except MTLSError:
+        except Exception:
             return 255
 
     def _note(self, error):
+        if isinstance(error, MemoryError):
+            error = OutOfMemory("not enough heap: free some")
         if isinstance(error, Untrusted):
             self._resync = True  # a wrong clock is the likeliest reason
         event, facts = console_facts(error)

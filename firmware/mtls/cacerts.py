@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from micropython import const
 
-from .errors import FlashFull, MTLSError, OutOfMemory, ProtocolError, StoreDamaged
+from .errors import FlashFull, ProtocolError, StoreDamaged
 from .est import PKCS7, PREFIX, decoded, require_type, simplereenroll
 
 NEWS = "anchor/cacerts.new"
@@ -96,9 +96,7 @@ def renewed(session, request, spki, now, agent):
     def also():
         try:
             ask(session, store)
-        except MTLSError as error:
+        except Exception as error:
             agent._note(error)
-        except MemoryError:
-            agent._note(OutOfMemory("not enough heap for the CA certificates: free some"))
 
     return simplereenroll(session, request, spki, now, also)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Gateway(EstPeer):
             self.asked.append(operation)
             if operation == "ping":
                 connection.sendall(OK)
+            elif operation == "config":
+                connection.sendall(LARGE)
             elif operation == "csrattrs":
                 connection.sendall(self.csrattrs)
             elif operation == "cacerts":
@@ -100,6 +102,8 @@ def announces(length: int) -> bytes:
 
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+# Within the limit of a body that is read whole; more than a heap in use has in one piece.
+LARGE = response(b'{"pad": "' + 15_900 * b"x" + b'"}', "application/json")
 ELSEWHERE = "Location: https://127.0.0.2:1/\r\n"
 LIES: dict[str, tuple[Lie, list[object]]] = {
     "slow": (slowly, ["error", "Unreachable"]),
@@ -145,6 +149,7 @@ def live(
     lies: int = 1,
     script: str = "agent_under_fire.py",
     version: str | None = None,
+    way: Sequence[str] = (),
 ) -> tuple[list[object], Gateway]:
     """Let a board with that profile's heap enrol and renew; returns what it printed."""
     root = folder / "store"
@@ -164,7 +169,7 @@ def live(
         done = subprocess.run(
             [
                 *[build_simulator(profile, micropython=version), *heap, DEVICE_SCRIPTS / script],
-                *[root, str(TIMEOUT_MS)],
+                *[root, str(TIMEOUT_MS), *way],
             ],
             env={**os.environ, **micropython_environment()},
             cwd=folder,
@@ -229,3 +234,20 @@ def test_lives_of_two_seconds_end_in_a_clear_error_and_not_in_a_race(
     assert [event for event in events if event[0] == "enrolled"] == [["enrolled", None]] * 4
     assert took_ms >= 3 * 3000
     assert gateway.asked.count("simpleenroll") == 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "way"),
+    # The library's source has no room on a Pico W beside asyncio: its bytecode has.
+    [("sim-pico-w", "step"), ("sim-esp32", "step"), ("sim-esp32", "run")],
+)
+def test_a_configuration_too_large_for_the_heap_ends_no_agent(
+    tmp_path: Path, profile: str, way: str
+) -> None:
+    honest = says(b"")
+    (told, went_on), gateway = live(
+        profile, tmp_path, honest, lies=0, script="agent_asks.py", way=[way]
+    )
+    assert told == [["enrolled", None], ["error", "OutOfMemory"]]
+    assert went_on
+    assert gateway.asked.count("config") == 1
