@@ -72,6 +72,8 @@ class Agent:
         self._on_event = on_event
         self._config = store.config()
         self._rejected = set()
+        self._issued = None  # the slot of the newest leaf that was issued since boot
+        self._refused = 0  # how many leaves in a row were, before that one has worked
         self._handshake_refusals = 0
         self._confirmed = False
         self._token_refused = False
@@ -121,7 +123,8 @@ class Agent:
         """Do what is due, and tell of what failed. Returns ms until the next call."""
         try:
             wait_ms = self._advance()
-            self.failures = 0
+            if not self._refused:  # to have a leaf that never works is no success
+                self.failures = 0
             return wait_ms
         except Exception as error:  # whatever it is, a board that nobody watches has to go on
             failure = error
@@ -151,7 +154,7 @@ class Agent:
         keep_time(self)
         if self.active is None:
             if not recover(self):
-                wait_ms = pause_ms(self._since_issued_ms())
+                wait_ms = self._pause_ms()
                 if wait_ms:
                     return wait_ms
                 enrol(self)
@@ -165,8 +168,7 @@ class Agent:
             return 0
         busy = self.session._response is not None  # somebody reads a body piece by piece
         if verdict == "renew" or self._renewal_wanted:
-            life_s = self.not_after - self.not_before
-            wait_ms = pause_ms(self._since_issued_ms(), busy, self.not_after - now_s, life_s)
+            wait_ms = self._pause_ms(busy, self.not_after - now_s)
             if not wait_ms or (self._renewal_wanted and not busy):
                 renew(self)
                 return 0
@@ -177,8 +179,10 @@ class Agent:
                 self._ask_window()
         return min(seconds * 1000, _MAX_WAIT_MS)
 
-    def _since_issued_ms(self):
-        return time.ticks_diff(time.ticks_ms(), self._issued_at)
+    def _pause_ms(self, busy=False, left_s=0):
+        since_ms = time.ticks_diff(time.ticks_ms(), self._issued_at)
+        life_s = self.not_after - self.not_before
+        return pause_ms(since_ms, busy, left_s, life_s, self._refused, self._jitter)
 
     # A good moment
 
@@ -212,8 +216,12 @@ class Agent:
 
     def _reject(self):
         """The gateway refuses this leaf: go to the other slot, then to the IDevID."""
-        self._rejected.add(self.active)
+        self._give_up(self.active)
         self._drop()
+
+    def _give_up(self, name):
+        self._rejected.add(name)
+        self._refused += 1
 
     # When the gateway wants to be asked: in its own words, as in ACME's ARI (RFC 9773)
 
@@ -238,6 +246,8 @@ class Agent:
     def _watch(self, error):
         if error is None:
             self._handshake_refusals = 0
+            if self._issued in (None, self.active):
+                self._refused = 0
             if not self._confirmed and self.active:
                 self._confirm()
         elif isinstance(error, Untrusted) or error.type == _NOT_YET_VALID:
