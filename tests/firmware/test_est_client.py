@@ -158,6 +158,16 @@ def test_an_answer_that_is_still_pending_says_when_to_ask_again(
     assert outcome == ["Pending", "the EST server has not decided yet", seconds]
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("Retry-After: 5\r\n", 5), ("", 0), ("Retry-After: soon\r\n", 0)]
+)
+@pytest.mark.parametrize("kind", ["application/problem+json", "text/html"])
+def test_a_refusal_says_when_to_ask_again(est: Est, kind: str, header: str, seconds: int) -> None:
+    busy = response(b'{"type": "urn:x"}', kind, "503 Service Unavailable", header)
+    outcome = est(EstPeer(enrol=lambda _: busy))
+    assert outcome == ["Refused", 503, "urn:x" if "json" in kind else None, seconds]
+
+
 def test_a_leaf_among_ca_certificates_is_found(est: Est) -> None:
     assert est(EstPeer(enrol=enrol_with(device_ca(), root_ca())))[0] == "leaf"
 
