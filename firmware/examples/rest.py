@@ -1,7 +1,7 @@
 # A REST API over mutual TLS, as one would call it with `requests`
 # MIT license; Copyright (c) 2026 the Handfast authors
-"""For a board that is enrolled already, by the application of `handfast provision` for one. An Agent
-does that and renews the leaf: see deep_sleep.py."""
+"""For a board that is enrolled already, by the application of `handfast provision` for one. An
+Agent does that and renews the leaf: see deep_sleep.py."""
 
 import mtls
 from mtls import net
