@@ -119,11 +119,6 @@ def cacerts_are_new(store):
     return "cacerts.new" in store._names("anchor")
 
 
-def cacerts_seen(store):
-    """Return the SHA-256 of the EST server's last answer on CAs that was acted on, or None."""
-    return store._read("anchor/cacerts")
-
-
 def has_seed(store):
     return len(store._read("seed") or b"") == _SEED_BYTES
 
