@@ -44,7 +44,7 @@ HIDDEN = {
         *("floor", "note_not_before", "accept_signed", "doubtful", "accept_hint"),
         *("accept_running", "accept_issued", "raise_floor", "require"),
     },
-    "custody": {"pack_identity", "recovery_order", "spare_slot", "hardware_id"},
+    "custody": {"pack_identity", "recovery_order", "spare_slot", "hardware_id", "forget"},
     "heap": {"fill_holes"},
     "identity": {"unpack_identity"},
     "identity.Identity": {"in_chip", "paired"},
