@@ -13,11 +13,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from firmware_rig import DEADLINE_S, SIMULATED, Rig, make_rig, wait_until
 from provision_support import running_gateway
-from support_server_pki import pki
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.resources import firmware_dir
 from handfast.state import StateDir
+from support_server_pki import pki
 
 EXAMPLES = firmware_dir() / "examples"
 UMQTT = Path(__file__).parents[1] / "firmware" / "umqtt_model" / "umqtt"
