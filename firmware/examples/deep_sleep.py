@@ -13,7 +13,7 @@ import machine
 
 import mtls
 from mtls import net
-from mtls.errors import MTLSError, console_facts
+from mtls.errors import console_facts
 
 INTERVAL_MS = 10 * 60 * 1000
 AWAKE_MS = 30000  # a wake that comes to nothing ends here, and saves the battery
@@ -47,23 +47,29 @@ def report(store, agent, stop_at):
 
 
 def wake():
-    """Do one wake's work; raises nothing of the library's."""
+    """Do one wake's work."""
     stop_at = time.ticks_add(time.ticks_ms(), AWAKE_MS)
-    try:
-        mtls.preload()
-        store = mtls.Store()
-        net.up(store)
-        agent = mtls.Agent(store, on_event=print)
-        print("reported", report(store, agent, stop_at))
-    except (MTLSError, MemoryError) as error:
-        print("failed", console_facts(error))
+    mtls.preload()
+    store = mtls.Store()
+    net.up(store)
+    agent = mtls.Agent(store, on_event=print)
+    print("reported", report(store, agent, stop_at))
 
 
 def run(interval_ms=INTERVAL_MS):
     if machine.reset_cause() == machine.PWRON_RESET:  # the Pico W has no cause for deep sleep
         time.sleep_ms(WINDOW_MS)
-    wake()
-    machine.deepsleep(interval_ms)
+    asleep = True
+    try:
+        wake()
+    except KeyboardInterrupt:
+        asleep = False  # somebody is at the console
+        raise
+    except Exception as error:  # any: a board that stays awake empties its battery
+        print("failed", console_facts(error))
+    finally:
+        if asleep:
+            machine.deepsleep(interval_ms)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,24 @@ certificate; its own is from the `server` CA. With mosquitto:
 from umqtt.simple import MQTTClient
 
 import mtls
-from mtls import ssl
+from mtls import net, ssl
 
 BROKER = "broker.example"
 PORT = 8883
 
 
-def connect(store, host=BROKER, port=PORT):
+def ready():
+    """Return the store of a board that is on its network and knows the time."""
+    from mtls.clock import Clock
+    from mtls.timesync import sync  # here: a module that nobody holds makes room for TLS
+
+    store = mtls.Store()
+    net.up(store)
+    sync(store, Clock(store))
+    return store
+
+
+def connect(store, host, port):
     """Return a connected client; a new one is needed for a renewed certificate."""
     # umqtt.simple passes `server_hostname`, and the context verifies it.
     client = MQTTClient(store.config()["device_id"], host, port, ssl=ssl.context(store))
@@ -32,9 +43,9 @@ def report(client, store, payload):
     client.publish(b"devices/%s/telemetry" % store.config()["device_id"].encode(), payload)
 
 
-def main():
-    store = mtls.Store()
-    client = connect(store)
+def main(host=BROKER, port=PORT):
+    store = ready()
+    client = connect(store, host, port)
     report(client, store, b'{"uptime": 1}')
     client.disconnect()
 

@@ -1,11 +1,26 @@
 # A REST API over mutual TLS, as one would call it with `requests`
 # MIT license; Copyright (c) 2026 the Handfast authors
+"""For a board that is enrolled already, by the application of `handfast provision` for one. An
+Agent does that and renews the leaf: see deep_sleep.py."""
 
 import mtls
+from mtls import net
 
 
-def main(store):
+def ready():
+    """Return the store of a board that is on its network and knows the time."""
+    from mtls.clock import Clock
+    from mtls.timesync import sync  # here: a module that nobody holds makes room for TLS
+
+    store = mtls.Store()
+    net.up(store)
+    sync(store, Clock(store))
+    return store
+
+
+def main():
     """Show what a Session does; the gateway is the one that the board was provisioned for."""
+    store = ready()
     config = store.config()
     telemetry = "/v1/devices/%s/telemetry" % config["device_id"]
     with mtls.Session(config["api_url"], store, retries=2) as session:
@@ -27,4 +42,4 @@ def main(store):
 
 
 if __name__ == "__main__":
-    main(mtls.Store())
+    main()

@@ -5,6 +5,18 @@ import asyncio
 
 import mtls
 import mtls.aio
+from mtls import net
+
+
+def ready():
+    """Return the store of a board that is on its network and knows the time."""
+    from mtls.clock import Clock
+    from mtls.timesync import sync  # here: a module that nobody holds makes room for TLS
+
+    store = mtls.Store()
+    net.up(store)
+    sync(store, Clock(store))
+    return store
 
 
 async def blink():
@@ -12,7 +24,8 @@ async def blink():
         await asyncio.sleep_ms(100)  # toggle a LED here
 
 
-async def main(store):
+async def main():
+    store = ready()
     task = asyncio.create_task(blink())
     async with mtls.aio.Session(store.config()["api_url"], store, timeout_ms=20000) as session:
         response = await session.get("/v1/ping")
@@ -28,4 +41,4 @@ async def main(store):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(mtls.Store()))
+    asyncio.run(main())

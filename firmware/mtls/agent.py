@@ -7,6 +7,7 @@ Requests go through `agent.session`: it presents the current leaf, and the agent
 opening a TLS session of its own, so that there is never more than one.
 """
 
+import sys
 import time
 
 from micropython import const
@@ -54,7 +55,8 @@ def about_the_leaf(refusal):
 class Agent:
     """`on_event(name, facts)` hears "clock", "enrolled", "renewed", "recovered", "anchors",
     "refused" and "error"; facts are (key, value) pairs without secrets. It is called from within
-    `step()`, and from within a request when the gateway says no: it must not call either."""
+    `step()`, and from within a request when the gateway says no: it must not call either, and what
+    it raises is printed."""
 
     session_class = Session
     prove_ms = 300  # how long a fresh leaf's connection is watched for a refusal
@@ -70,6 +72,8 @@ class Agent:
         self._on_event = on_event
         self._config = store.config()
         self._rejected = set()
+        self._issued = None  # the slot of the newest leaf that was issued since boot
+        self._refused = 0  # how many leaves in a row were, before that one has worked
         self._handshake_refusals = 0
         self._confirmed = False
         self._token_refused = False
@@ -94,7 +98,10 @@ class Agent:
 
     def _tell(self, event, *facts):
         if self._on_event is not None:
-            self._on_event(event, facts)
+            try:
+                self._on_event(event, facts)
+            except Exception as error:  # the application's own: it must not cost the identity
+                sys.print_exception(error)
 
     def _identity(self):
         return self.store.identity(self.active) if self.active else None
@@ -113,27 +120,29 @@ class Agent:
         return status(self)
 
     def step(self):
-        """Do what is due; never raises an MTLSError. Returns ms until the next call."""
+        """Do what is due, and tell of what failed. Returns ms until the next call."""
         try:
             wait_ms = self._advance()
-            self.failures = 0
+            if not self._refused:  # to have a leaf that never works is no success
+                self.failures = 0
             return wait_ms
-        except MTLSError as error:
+        except Exception as error:  # whatever it is, a board that nobody watches has to go on
             failure = error
-        except MemoryError:
-            failure = OutOfMemory("not enough heap: free some")
         self._note(failure)
         self.failures += 1
         left_s = self.not_after - now() if self.active else 0
-        return backoff_ms(self.failures, left_s, self._random_octet(), failure.retry_after_s)
+        asked_s = getattr(failure, "retry_after_s", 0)
+        return backoff_ms(self.failures, left_s, self._random_octet(), asked_s)
 
     def _random_octet(self):
         try:
             return self.store.drbg().generate(1)[0]
-        except MTLSError:
+        except Exception:
             return 255
 
     def _note(self, error):
+        if isinstance(error, MemoryError):
+            error = OutOfMemory("not enough heap: free some")
         if isinstance(error, Untrusted):
             self._resync = True  # a wrong clock is the likeliest reason
         event, facts = console_facts(error)
@@ -145,7 +154,7 @@ class Agent:
         keep_time(self)
         if self.active is None:
             if not recover(self):
-                wait_ms = pause_ms(self._since_issued_ms())
+                wait_ms = self._pause_ms()
                 if wait_ms:
                     return wait_ms
                 enrol(self)
@@ -159,8 +168,7 @@ class Agent:
             return 0
         busy = self.session._response is not None  # somebody reads a body piece by piece
         if verdict == "renew" or self._renewal_wanted:
-            life_s = self.not_after - self.not_before
-            wait_ms = pause_ms(self._since_issued_ms(), busy, self.not_after - now_s, life_s)
+            wait_ms = self._pause_ms(busy, self.not_after - now_s)
             if not wait_ms or (self._renewal_wanted and not busy):
                 renew(self)
                 return 0
@@ -171,8 +179,10 @@ class Agent:
                 self._ask_window()
         return min(seconds * 1000, _MAX_WAIT_MS)
 
-    def _since_issued_ms(self):
-        return time.ticks_diff(time.ticks_ms(), self._issued_at)
+    def _pause_ms(self, busy=False, left_s=0):
+        since_ms = time.ticks_diff(time.ticks_ms(), self._issued_at)
+        life_s = self.not_after - self.not_before
+        return pause_ms(since_ms, busy, left_s, life_s, self._refused, self._jitter)
 
     # A good moment
 
@@ -206,8 +216,12 @@ class Agent:
 
     def _reject(self):
         """The gateway refuses this leaf: go to the other slot, then to the IDevID."""
-        self._rejected.add(self.active)
+        self._give_up(self.active)
         self._drop()
+
+    def _give_up(self, name):
+        self._rejected.add(name)
+        self._refused += 1
 
     # When the gateway wants to be asked: in its own words, as in ACME's ARI (RFC 9773)
 
@@ -232,6 +246,8 @@ class Agent:
     def _watch(self, error):
         if error is None:
             self._handshake_refusals = 0
+            if self._issued in (None, self.active):
+                self._refused = 0
             if not self._confirmed and self.active:
                 self._confirm()
         elif isinstance(error, Untrusted) or error.type == _NOT_YET_VALID:

@@ -10,8 +10,8 @@ from hashlib import sha256
 
 from micropython import const
 
-from .errors import FlashFull, MTLSError, OutOfMemory, ProtocolError, StoreDamaged
-from .est import PKCS7, PREFIX, decoded, require_type, simplereenroll
+from .errors import FlashFull, ProtocolError, StoreDamaged
+from .est import PKCS7, decoded, path, require_type, simplereenroll
 
 NEWS = "anchor/cacerts.new"
 _MAX_CHARACTERS = const(16384)  # some 12 KB of certificates
@@ -24,7 +24,7 @@ def fetch(session, known, begin):
     None when the server says, or shows, that it is the answer that is `known`.
     """
     headers = (("If-None-Match", '"%s"' % hexlify(known).decode()),) if known else ()
-    response = session.get(PREFIX + "cacerts", headers=headers, stream=True)
+    response = session.get(path(session, "cacerts"), headers=headers, stream=True)
     if known and response.status_code == 304:
         return None
     response.raise_for_status()
@@ -54,12 +54,12 @@ def ask(session, store):
     Before the message come the SHA-256 of the answer and of the anchor that the server was
     verified by, zeros if not known.
     """
-    path = store._path(NEWS)
+    news = store._path(NEWS)
     file = None
 
     def begin():
         nonlocal file
-        file = open(path, "wb")
+        file = open(news, "wb")
         file.write(bytes(64))
         return file.write
 
@@ -74,12 +74,12 @@ def ask(session, store):
     except OSError as error:
         digest = None
         full = error.errno == _ENOSPC
-        raise (FlashFull if full else StoreDamaged)("cannot write " + path, error.errno)
+        raise (FlashFull if full else StoreDamaged)("cannot write " + news, error.errno)
     finally:
         if file is not None:
             file.close()
             if not digest:
-                os.remove(path)
+                os.remove(news)
 
 
 def renewed(session, request, spki, now, agent):
@@ -96,9 +96,7 @@ def renewed(session, request, spki, now, agent):
     def also():
         try:
             ask(session, store)
-        except MTLSError as error:
+        except Exception as error:
             agent._note(error)
-        except MemoryError:
-            agent._note(OutOfMemory("not enough heap for the CA certificates: free some"))
 
     return simplereenroll(session, request, spki, now, also)

@@ -9,7 +9,7 @@ import os
 
 from micropython import const
 
-from .errors import ConfigError, MTLSError, SecureElementError
+from .errors import ConfigError, MTLSError, SecureElementError, StoreDamaged
 from .identity import MAGIC, TEMPORARY, TOMBSTONE, Identity
 
 _SEED_BYTES = const(32)
@@ -61,12 +61,21 @@ def hardware_id():
     return binascii.hexlify(machine.unique_id()).decode()
 
 
+def forget(store, name):
+    """Remove one file."""
+    path = store._path(name)
+    try:
+        os.remove(path)
+    except OSError as error:
+        raise StoreDamaged("cannot remove " + path, error.errno)
+
+
 def sweep(store):
     """Remove what a power cut left half-written; it may hold a key."""
     for folder in ("", "anchor"):
         for name in store._names(folder):
             if name.endswith(TEMPORARY):
-                os.remove(store._path(folder + "/" + name if folder else name))
+                forget(store, folder + "/" + name if folder else name)
 
 
 def _secrets(store):
@@ -117,11 +126,6 @@ def fingerprints(store):
 def cacerts_are_new(store):
     """Whether cacerts.ask has left something for rollover.follow."""
     return "cacerts.new" in store._names("anchor")
-
-
-def cacerts_seen(store):
-    """Return the SHA-256 of the EST server's last answer on CAs that was acted on, or None."""
-    return store._read("anchor/cacerts")
 
 
 def has_seed(store):

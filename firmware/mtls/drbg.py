@@ -24,7 +24,9 @@ def hmac_sha256(key, *parts):
 
 
 class HmacDrbg:
-    """entropy holds the entropy input and the nonce: at least 48 octets, as SP 800-90A asks."""
+    """entropy holds the entropy input and the nonce: at least 48 octets, as SP 800-90A asks.
+
+    Without a reseed: a board boots anew long before its 2^48 requests (table 2) are used up."""
 
     def __init__(self, entropy, personal=b""):
         if len(entropy) < 48:
@@ -42,11 +44,6 @@ class HmacDrbg:
             self._v = hmac_sha256(self._k, self._v)
             if not any(data):
                 break
-
-    def reseed(self, entropy, extra=b""):
-        if len(entropy) < 32:
-            raise EntropyError("too little entropy input")
-        self._update(entropy, extra)
 
     def generate(self, n, extra=b""):
         """n random octets, n up to 65536."""

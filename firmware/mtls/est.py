@@ -6,7 +6,7 @@ import gc
 
 from micropython import const
 
-from .errors import ProtocolError, Untrusted
+from .errors import DecodeError, ProtocolError, UnsupportedAlgorithm, Untrusted
 
 PREFIX = "/.well-known/est/"
 _PKCS10 = const("application/pkcs10")
@@ -14,6 +14,11 @@ PKCS7 = const("application/pkcs7-mime")
 _MAX_SKEW_S = const(600)
 _LONGEST_LIFE_S = const(157680000)  # five years, the longest of our gateway's
 _HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base64")))
+
+
+def path(session, operation):
+    """Return the path of an operation; a base URL with a label (RFC 7030 3.2.2) has the prefix."""
+    return ("/" if PREFIX in session.prefix else PREFIX) + operation
 
 
 def basic_authorization(user, password):
@@ -69,7 +74,10 @@ def _find_ours(found, spki, now):
     from .x509 import Certificate
 
     for der in found:
-        leaf = Certificate(der)
+        try:
+            leaf = Certificate(der)
+        except (DecodeError, UnsupportedAlgorithm):
+            continue  # of a kind that we do not know, so not ours, which may follow
         if leaf.spki == spki:
             check_leaf(leaf, now)
             return bytes(der)
@@ -84,7 +92,7 @@ def _enrol(session, operation, request, spki, now, headers, also=None):
     body = binascii.b2a_base64(request)
     try:
         response = session.request(
-            "POST", PREFIX + operation, headers=headers, data=body, idempotent=True
+            "POST", path(session, operation), headers=headers, data=body, idempotent=True
         )
         if also and response.status_code == 200:
             body = None
@@ -114,7 +122,7 @@ def simpleenroll(session, request, spki, now, user=None, token=None):
         headers.append(("Authorization", basic_authorization(user, token)))
     try:
         # The connection stays open for the request that follows: this costs one round trip.
-        response = session.get(PREFIX + "csrattrs")
+        response = session.get(path(session, "csrattrs"))
         from .csrattrs import heed
 
         heed(response, content)

@@ -57,7 +57,7 @@ def tls_error(error, where, heard):
         return Unreachable(where + " does not finish the TLS handshake in time")
     if code in _OUT_OF_MEMORY:
         return OutOfMemory("not enough heap for a TLS session with %s: free some" % where, code)
-    if heard and code in (_FATAL_ALERT, _CONN_EOF, _EPIPE, _ECONNRESET):
+    if code == _FATAL_ALERT or (heard and code in (_CONN_EOF, _EPIPE, _ECONNRESET)):
         return Refused(0, None, where + " ended the TLS handshake (%d)" % code)
     if code > 0 or code == _CONN_EOF:
         return Unreachable(where + " hung up during the TLS handshake: is it running?", code)

@@ -42,10 +42,11 @@ def _next_request(agent):
 def _finish(agent, identity, event, *facts):
     """Prove a leaf that was issued, and take it into use."""
     agent._issued_at = time.ticks_ms()
+    agent._issued = identity.name
     try:
         prove(agent, identity)
     except Refused:
-        agent._rejected.add(identity.name)
+        agent._give_up(identity.name)
         raise
     leaf = commit(agent, identity)
     agent._renewal_wanted = False

@@ -48,9 +48,9 @@ def query(host, port=123, timeout_ms=3000):
         sock = socket.socket(info[0], socket.SOCK_DGRAM)
         sock.connect(info[-1])
         sock.send(request(nonce))
-        start = _ticks_ms()
+        start = time.ticks_ms()
         while True:
-            left_ms = timeout_ms - _since_ms(start)
+            left_ms = timeout_ms - time.ticks_diff(time.ticks_ms(), start)
             if left_ms <= 0:
                 raise Unreachable("no answer from the NTP server", host)
             sock.settimeout(left_ms / 1000)
@@ -62,13 +62,3 @@ def query(host, port=123, timeout_ms=3000):
     finally:
         if sock:
             sock.close()
-
-
-def _ticks_ms():
-    return time.ticks_ms() if hasattr(time, "ticks_ms") else time.monotonic_ns() // 1000000
-
-
-def _since_ms(start):
-    if hasattr(time, "ticks_diff"):
-        return time.ticks_diff(time.ticks_ms(), start)
-    return _ticks_ms() - start

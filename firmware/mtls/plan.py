@@ -31,16 +31,20 @@ def renewal_plan(not_before, not_after, now, jitter, suggested=None):
     return "wait", due - now
 
 
-def pause_ms(since_ms, busy=False, left_s=0, life_s=0):
+def pause_ms(since_ms, busy=False, left_s=0, life_s=0, refused=0, jitter=0):
     """Return the wait before a leaf that is due may be asked for.
 
     `since_ms` after the last one was issued: lives of a second, or a peer that refuses what was
-    just issued, would have a board make keys and write its flash without an end. And while the
+    just issued, would have a board make keys and write its flash without an end. So after each of
+    the leaves that were `refused` in a row it is longer, as after a failure. And while the
     application is `busy` with a response, as long as a tenth of the life is left.
     """
     if busy and left_s * 10 > life_s:
         return _BETTER_MOMENT_MS
-    return _LEAST_INTERVAL_MS - since_ms if 0 <= since_ms < _LEAST_INTERVAL_MS else 0
+    least = _LEAST_INTERVAL_MS
+    if refused:
+        least = max(least, backoff_ms(refused, left_s, jitter))
+    return least - since_ms if 0 <= since_ms < least else 0
 
 
 def backoff_ms(failures, left_s, jitter, asked_s=0):

@@ -4,6 +4,8 @@
 from micropython import const
 
 from .errors import ProtocolError, Refused
+from .retry import retry_after_ms
+from .utc import now
 
 _TYPE = const("application/problem+json")
 _MAX_MEMBER_CHARS = const(256)
@@ -20,7 +22,10 @@ def refusal(response):
     if not isinstance(problem, dict):
         problem = {}
     detail = _line(problem.get("detail")) or _line(problem.get("title")) or response.reason
-    return Refused(response.status_code, _line(problem.get("type")), detail)
+    refused = Refused(response.status_code, _line(problem.get("type")), detail)
+    asked = response.headers.get("retry-after", "")
+    refused.retry_after_s = retry_after_ms(asked, now()) // 1000
+    return refused
 
 
 def _line(value):

@@ -61,7 +61,7 @@ def _proven(agent, identity):
     try:
         prove(agent, identity)
     except Refused as refusal:
-        agent._rejected.add(identity.name)
+        agent._give_up(identity.name)
         agent._note(refusal)
         return False
     return True

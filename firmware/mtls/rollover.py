@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from micropython import const
 
+from .custody import forget
 from .errors import DecodeError, UnsupportedAlgorithm, Untrusted
 from .x509 import Certificate, check_issuer, check_tls_anchor
 
@@ -139,7 +140,7 @@ def _drop(store, kind, der):
     """Remove it, whatever its file is called."""
     for name in store._names("anchor"):
         if name.startswith(kind) and store._read("anchor/" + name) == der:
-            os.remove(store._path("anchor/" + name))
+            forget(store, "anchor/" + name)
 
 
 def follow(store, now):
@@ -152,7 +153,7 @@ def follow(store, now):
         digest = file.read(32)
         verified_by = file.read(32)
         message = file.read()
-    os.remove(path)
+    forget(store, NEWS)
     published = certificates(message, _MOST_PUBLISHED)
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:

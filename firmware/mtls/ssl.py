@@ -51,6 +51,8 @@ def wrap_socket(
     """
     if server_side or cert_reqs != CERT_REQUIRED:
         raise ConfigError("this is a client that verifies: use the firmware's ssl for others")
+    if (key is None) != (cert is None):
+        raise ConfigError("key and cert are given together or not at all")
     if not server_hostname:
         raise ConfigError("server_hostname is missing: the peer's certificate is checked for it")
     from .store import Store
@@ -67,4 +69,5 @@ def wrap_socket(
     except Exception as error:
         from .failure import signing_failure, tls_error
 
-        raise signing_failure(made) or tls_error(error, server_hostname, True)
+        # What was heard on a socket of somebody else's nobody knows: only an alert is a refusal.
+        raise signing_failure(made) or tls_error(error, server_hostname, False)

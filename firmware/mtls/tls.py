@@ -204,7 +204,10 @@ def dial(host, port, deadline):
         info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     except (OSError, IndexError) as error:
         raise _unreachable(host, port, "has no address: check the name and the network", error)
-    raw = socket.socket(info[0], info[1], info[2])
+    try:
+        raw = socket.socket(info[0], info[1], info[2])
+    except OSError as error:
+        raise _unreachable(host, port, "gets no connection: no socket is left, close one", error)
     raw.setblocking(False)
     try:
         raw.connect(info[-1])

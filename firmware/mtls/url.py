@@ -17,7 +17,8 @@ def split_url(url, schemes=("https", "http"), key="url"):
     host, port = authority, "443" if scheme == "https" else "80"
     if authority.startswith("["):  # an IPv6 literal
         host, _, tail = authority[1:].partition("]")
-        port = tail[1:] if tail.startswith(":") else port
+        if tail:
+            port = tail[1:] if tail[0] == ":" else ""
     elif ":" in authority:
         host, port = authority.split(":", 1)
     if not host or "@" in authority or "?" in rest or "#" in rest:

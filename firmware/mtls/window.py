@@ -6,7 +6,7 @@ operator sets to pull a fleet's renewals forward or to spread them. Loaded when 
 
 import time
 
-from .errors import MTLSError, Unreachable
+from .errors import Unreachable
 
 _LEAST_S = 15
 _MOST_S = 21600
@@ -56,10 +56,10 @@ def unheard(agent, error):
 
 
 def ask(agent):
-    """Ask on the application's connection, and heed the answer; raise nothing of the library's."""
+    """Ask on the application's connection, and heed the answer; tell of what fails."""
     try:
         heed(agent, agent.session.get(later(agent)))
-    except MTLSError as error:
+    except Exception as error:
         unheard(agent, error)
 
 
@@ -67,5 +67,5 @@ async def ask_async(agent):
     """As ask, for a session of mtls.aio."""
     try:
         heed(agent, await agent.session.get(later(agent)))
-    except MTLSError as error:
+    except Exception as error:
         unheard(agent, error)

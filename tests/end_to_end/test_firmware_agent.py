@@ -132,7 +132,8 @@ async def main():
     failed = await reports()
     before = ticks
     await asyncio.sleep_ms(200)
-    print("DONE", json.dumps([failed, most, ticks - before > 5, agent.status()["state"]]))
+    print("DONE", json.dumps([failed, ticks - before > 5, agent.status()["state"]]))
+    print("DONE2", globals().get("most"))
     running.cancel()
 
 asyncio.run(main())
@@ -142,16 +143,18 @@ asyncio.run(main())
 def test_beside_other_tasks_it_renews_between_two_requests_on_one_session_at_a_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The source has no room on sim-pico-w beside asyncio: its bytecode has.
+    # The source has no room on sim-pico-w beside asyncio: its bytecode has, but not the names that
+    # the sessions are counted by. test_one_tls_session.py counts them there, in a larger heap.
     counted = rig.board.definition.name == "sim-esp32"
     if counted:
         give_source(monkeypatch)
-    main = _LOADING + (_COUNTING if counted else "most = 1\n") + _BESIDE_OTHER_TASKS
+    main = _LOADING + (_COUNTING if counted else "") + _BESIDE_OTHER_TASKS
     rig.provision(files={"/main.py": main.encode()})
     console = rig.start()
-    console.wait_for("DONE", DEADLINE_S)
-    said = next(text for text in console.text.splitlines() if text.startswith("DONE"))
-    assert json.loads(said.removeprefix("DONE")) == [0, 1, True, "active"]
+    console.wait_for("DONE2", DEADLINE_S)
+    said, most = (text for text in console.text.splitlines() if text.startswith("DONE"))
+    assert json.loads(said.removeprefix("DONE")) == [0, True, "active"]
+    assert most == ("DONE2 1" if counted else "DONE2 None")
     assert len(console.events("renewed")) >= 2
 
 

@@ -62,3 +62,40 @@ def test_a_peer_that_does_not_take_the_connection_ends_at_the_deadline(
     assert error == "Unreachable"
     assert "does not answer" in text
     assert 290 <= took_ms < NOT_ITS_OWN_MS / 2
+
+
+NO_SOCKETS = """
+import socket
+import mtls.tls, mtls.timesync
+class NoSockets:
+    def __getattr__(self, name):
+        return getattr(socket, name)
+    def socket(self, *_):
+        raise OSError(12)  # as lwIP says when all of its places are taken
+mtls.tls.socket = NoSockets()
+"""
+CONNECTS = """
+calls = (
+    session.connect,
+    lambda: session.get("/x"),
+    lambda: mtls.timesync.post("http://127.0.0.1:1/tsa", (), b"", 1000),
+)
+for call in calls:
+    try:
+        call()
+    except mtls.MTLSError as error:
+        out.append([type(error).__name__, str(error)])
+"""
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_board_without_a_socket_left_says_so(rest: Rest, kind: str) -> None:
+    if kind == "blocking":
+        outcomes = rest(1, NO_SOCKETS + CONNECTS)
+        assert len(outcomes) == 3
+    else:
+        outcomes = rest(1, NO_SOCKETS + script("await s.get('/x')"))
+        assert len(outcomes) == 1
+    for error, text in outcomes:
+        assert error == "Unreachable"
+        assert "no socket is left" in text

@@ -120,3 +120,9 @@ def test_a_secret_never_appears_in_an_error():
 )
 def test_urls_are_split_into_what_a_socket_needs(url, parts):
     assert split_url(url) == parts
+
+
+@pytest.mark.parametrize("tail", ["rubbish", "8443", ":", ":x", "]:443"])
+def test_what_follows_an_ipv6_literal_is_a_port_or_nothing(tail):
+    with pytest.raises(ConfigError, match="port"):
+        split_url(f"https://[::1]{tail}/")

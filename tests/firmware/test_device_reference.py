@@ -44,7 +44,7 @@ HIDDEN = {
         *("floor", "note_not_before", "accept_signed", "doubtful", "accept_hint"),
         *("accept_running", "accept_issued", "raise_floor", "require"),
     },
-    "custody": {"pack_identity", "recovery_order", "spare_slot", "hardware_id"},
+    "custody": {"pack_identity", "recovery_order", "spare_slot", "hardware_id", "forget"},
     "heap": {"fill_holes"},
     "identity": {"unpack_identity"},
     "identity.Identity": {"in_chip", "paired"},
@@ -128,4 +128,42 @@ def test_every_key_of_the_configuration_is_in_the_reference() -> None:
     given |= {"api_url": "https://a", "enrol_url": "https://a"}
 
     keys = parse_config(json.dumps(given).encode())
-    assert [key for key in keys if f"`{key}`" not in REFERENCE] == []
+    assert first_column("key of config.json") == sorted(keys)
+
+
+def test_every_event_is_in_the_table_and_no_other() -> None:
+    assert first_column("name") == sorted(set(events()))
+
+
+def first_column(title: str) -> list[str]:
+    """Return the names in the first column of the reference's table that has that title."""
+    page = (ROOT / "docs" / "reference" / "device-library.md").read_text("utf-8")
+    (table,) = re.findall(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    return sorted(name for row in table.splitlines() for name in re.findall("`(.*?)`", cell(row)))
+
+
+def cell(row: str) -> str:
+    return row.split("|")[1]
+
+
+def events() -> Iterator[str]:
+    """Yield what an agent's `_tell` is called with, and what console_facts calls an error."""
+    for path in LIBRARY.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="_tell"),
+                    args=[ast.Constant(value=str(event)), *_],
+                ):
+                    yield event
+                case ast.Call(
+                    func=ast.Name(id="_finish"), args=[_, _, ast.Constant(value=str(event)), *_]
+                ):
+                    yield event
+                case ast.FunctionDef(name="console_facts"):
+                    for end in ast.walk(node):
+                        match end:
+                            case ast.Return(
+                                value=ast.Tuple(elts=[ast.Constant(value=str(event)), *_])
+                            ):
+                                yield event

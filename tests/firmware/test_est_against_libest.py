@@ -169,7 +169,7 @@ def test_a_board_bootstraps_by_fingerprint_and_enrols_at_estserver(
 def test_estserver_says_that_the_password_is_wrong(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
-    assert est(serve(), password="wrong") == ["Refused", 401, None]
+    assert est(serve(), password="wrong") == ["Refused", 401, None, 0]
 
 
 @on_one_board

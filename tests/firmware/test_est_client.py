@@ -24,6 +24,7 @@ from est_peer import (
     csrattrs,
     device_ca,
     enrol_with,
+    issue,
     response,
     root_ca,
     server_ca,
@@ -65,11 +66,12 @@ def est(micropython: Path, tmp_path: Path) -> Est:
         issuer: str = "server",
         sha256: str = "",
         timeout_ms: int = 10_000,
+        path: str = "",
     ) -> list[object]:
         root = tmp_path / "mtls"
         root.mkdir(exist_ok=True)
         with serving(peer, context=tls_context(tmp_path, issuer)) as (port, connections):
-            url = f"https://127.0.0.1:{port}"
+            url = f"https://127.0.0.1:{port}{path}"
             config = {**CONFIG, "enrol_url": url, "root_sha256": sha256}
             (root / "config.json").write_text(json.dumps(config))
             if not sha256:
@@ -156,6 +158,16 @@ def test_an_answer_that_is_still_pending_says_when_to_ask_again(
     later = response(b"", status="202 Accepted", headers=header)
     outcome = est(EstPeer(enrol=lambda _: later), what)
     assert outcome == ["Pending", "the EST server has not decided yet", seconds]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("Retry-After: 5\r\n", 5), ("", 0), ("Retry-After: soon\r\n", 0)]
+)
+@pytest.mark.parametrize("kind", ["application/problem+json", "text/html"])
+def test_a_refusal_says_when_to_ask_again(est: Est, kind: str, header: str, seconds: int) -> None:
+    busy = response(b'{"type": "urn:x"}', kind, "503 Service Unavailable", header)
+    outcome = est(EstPeer(enrol=lambda _: busy))
+    assert outcome == ["Refused", 503, "urn:x" if "json" in kind else None, seconds]
 
 
 def test_a_leaf_among_ca_certificates_is_found(est: Est) -> None:
@@ -274,6 +286,36 @@ def test_the_agent_leaves_a_server_alone_for_as_long_as_it_asks(
     assert long == 120_000
     assert at_once < 10_000
     assert a_day == 86_400_000
+
+
+@pytest.mark.parametrize("base", ["", "/proxy", "/.well-known/est/devices"])
+def test_an_est_server_may_have_a_label(est: Est, base: str) -> None:
+    root = root_ca()
+    peer = EstPeer(cacerts=certs_only([root, server_ca()]))
+    assert est(peer, "bootstrap", sha256=fingerprint(root), path=base)[0] == "leaf"
+    assert peer.operations() == ["cacerts", "csrattrs", "simpleenroll"]
+    folder = base if "est" in base else base + "/.well-known/est"
+    targets = {head.split(" ")[1].rpartition("/")[0] for head in peer.heard}
+    assert targets == {folder}
+
+
+def test_a_certificate_that_nobody_knows_does_not_hide_ours_behind_it(est: Est) -> None:
+    strange = bytearray(encoded(root_ca()))
+    assert strange[8:13] == bytes.fromhex("a003020102"), "the version"
+    strange[12] = 9
+    leaf: list[bytes] = []
+
+    def enrol(body: bytes) -> bytes:
+        leaf.append(encoded(issue(body)))
+        certificates = der.tlv(0xA0, bytes(strange) + leaf[0])
+        signed = (der.integer(1), der.tlv(der.SET), der.sequence(der.oid("1.2.840.113549.1.7.1")))
+        message = der.sequence(
+            der.oid("1.2.840.113549.1.7.2"),
+            der.tlv(0xA0, der.sequence(*signed, certificates, der.tlv(der.SET))),
+        )
+        return response(base64.b64encode(message))
+
+    assert est(EstPeer(enrol=enrol)) == ["leaf", len(leaf[0])]
 
 
 # ---- CA certificates ----

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from handfast.boards.definition import load_board
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TIMEOUT_MS = 1500
+LEAST_MS = 3000  # between two leaves, whatever becomes of them
+# What counts in attempts and takes its time: one board of each version.
+ONE_OF_EACH = ("pico-w", "esp32-1.25.0")
 Lie = Callable[[socket.socket, bytes], None]
 
 
@@ -50,7 +53,9 @@ class Gateway(EstPeer):
             operation = head.split(" ")[1].rpartition("/")[2]
             self.asked.append(operation)
             if operation == "ping":
-                connection.sendall(OK)
+                connection.sendall(self.ping())
+            elif operation == "config":
+                connection.sendall(LARGE)
             elif operation == "csrattrs":
                 connection.sendall(self.csrattrs)
             elif operation == "cacerts":
@@ -60,6 +65,33 @@ class Gateway(EstPeer):
                 return
             else:
                 connection.sendall(certs_only([issue(body)]))
+
+    def ping(self) -> bytes:
+        return OK
+
+    def issued(self) -> int:
+        return sum("enroll" in operation for operation in self.asked)
+
+
+class Fickle(Gateway):
+    """Issues leaves, and takes each for as many requests as ``good`` says, others for none."""
+
+    def __init__(self, good: dict[int, int], *, lie: Lie | None = None) -> None:
+        super().__init__(lie or says(b""), 10**6 if lie else 0)
+        self.good = good
+
+    def ping(self) -> bytes:
+        left = self.good.get(self.issued(), 0)
+        self.good[self.issued()] = left - 1
+        return OK if left > 0 else SUPERSEDED
+
+
+class Turned(Fickle):
+    """Refuses each leaf but the first at its first use, and goes on taking the one before."""
+
+    def ping(self) -> bytes:
+        first_use = self.asked[-2] == "cacerts"
+        return SUPERSEDED if first_use else OK
 
 
 def says(answer: bytes) -> Lie:
@@ -96,7 +128,14 @@ def announces(length: int) -> bytes:
 
 
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+SUPERSEDED = response(
+    b'{"type": "urn:handfast:error:certificate-superseded"}',
+    "application/problem+json",
+    "403 Forbidden",
+)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+# Within the limit of a body that is read whole; more than a heap in use has in one piece.
+LARGE = response(b'{"pad": "' + 15_900 * b"x" + b'"}', "application/json")
 ELSEWHERE = "Location: https://127.0.0.2:1/\r\n"
 LIES: dict[str, tuple[Lie, list[object]]] = {
     "slow": (slowly, ["error", "Unreachable"]),
@@ -137,10 +176,11 @@ LIES: dict[str, tuple[Lie, list[object]]] = {
 def live(
     board: str,
     folder: Path,
-    lie: Lie,
+    lie: Lie | Gateway,
     *,
     lies: int = 1,
     script: str = "agent_under_fire.py",
+    way: Sequence[str] = (),
 ) -> tuple[list[object], Gateway]:
     """Let a board with that profile's heap enrol and renew; returns what it printed."""
     root = folder / "store"
@@ -148,7 +188,7 @@ def live(
     (root / "anchor/tls-0.der").write_bytes(encoded(server_ca()))
     (root / "anchor/root-0.der").write_bytes(encoded(root_ca()))
     (root / "secret.json").write_text(json.dumps({"token": "t0ken"}))
-    gateway = Gateway(lie, lies)
+    gateway = lie if isinstance(lie, Gateway) else Gateway(lie, lies)
     memory = load_board(BOARDS[board][0]).memory
     assert memory is not None
     with serving(gateway, context=tls_context(folder)) as (port, _):
@@ -160,7 +200,7 @@ def live(
         done = subprocess.run(
             [
                 *[program(board), *heap, DEVICE_SCRIPTS / script],
-                *[root, str(TIMEOUT_MS)],
+                *[root, str(TIMEOUT_MS), *way],
             ],
             env={**os.environ, **micropython_environment()},
             cwd=folder,
@@ -215,3 +255,66 @@ def test_lives_of_two_seconds_end_in_a_clear_error_and_not_in_a_race(
     assert [event for event in events if event[0] == "enrolled"] == [["enrolled", None]] * 4
     assert took_ms >= 3 * 3000
     assert gateway.asked.count("simpleenroll") == 4
+
+
+@pytest.mark.parametrize(
+    ("board", "way"),
+    # The library's source has no room on a Pico W beside asyncio: its bytecode has.
+    [*((board, "step") for board in BOARDS), ("esp32", "run"), ("esp32-1.25.0", "run")],
+)
+def test_a_configuration_too_large_for_the_heap_ends_no_agent(
+    tmp_path: Path, board: str, way: str
+) -> None:
+    honest = says(b"")
+    (told, went_on), gateway = live(
+        board, tmp_path, honest, lies=0, script="agent_asks.py", way=[way]
+    )
+    assert told == [["enrolled", None], ["error", "OutOfMemory"]]
+    assert went_on
+    assert gateway.asked.count("config") == 1
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_leaves_that_never_work_are_asked_for_ever_more_slowly(tmp_path: Path, board: str) -> None:
+    # The eighth works once, and is refused when it is used again.
+    waits, _ = live(
+        board,
+        tmp_path,
+        Fickle({8: 1}),
+        script="agent_of_refused_leaves.py",
+        way=["10", "enrolled"],
+    )
+    assert max(waits[:3]) <= LEAST_MS
+    assert waits[3] < waits[4] < 2 * waits[7]
+    assert 15_000 < waits[7] <= 60_000
+    # With a leaf that worked it begins anew.
+    assert waits[9] <= LEAST_MS
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_renewals_that_never_work_are_tried_ever_more_slowly_though_the_old_leaf_does(
+    tmp_path: Path, board: str
+) -> None:
+    due_at_once = lasts(-3 * HOUR, HOUR)
+    waits, _ = live(
+        board,
+        tmp_path,
+        Turned({}, lie=due_at_once),
+        script="agent_of_refused_leaves.py",
+        way=["8", "renewed"],
+    )
+    eighth_ms = 1000 * HOUR.total_seconds() / 8
+    assert waits[1] < waits[3] < waits[5] < waits[7] <= eighth_ms
+    assert waits[7] > eighth_ms / 3
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_a_board_that_is_refused_for_good_and_has_no_way_in_tries_ever_more_slowly(
+    tmp_path: Path, board: str
+) -> None:
+    never = Fickle({1: 1})
+    waits, _ = live(board, tmp_path, never, script="agent_of_refused_leaves.py", way=["9", "error"])
+    assert waits[3] < waits[5] < waits[7]
+    assert 15_000 < waits[8] <= 60_000
+    # It tries its leaf each time, since the gateway may think otherwise.
+    assert never.asked.count("ping") == 2 + 8

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_pki import NOW, Plan
+from mtls import rollover
 from mtls.custody import pack_identity
 from mtls.errors import ConfigError, FlashFull, SecureElementError, StoreDamaged
 from mtls.provision import install
@@ -232,3 +233,17 @@ def test_a_file_that_cannot_be_read_is_damage_not_absence(store, tmp_path):
     (tmp_path / "seed").mkdir()
     with pytest.raises(StoreDamaged):
         store.has_seed()
+
+
+def test_a_file_that_the_flash_does_not_let_go_of_is_told(store, tmp_path, monkeypatch):
+    (tmp_path / "anchor").mkdir(exist_ok=True)
+    (tmp_path / "anchor" / "tls-9.der").write_bytes(b"anchor")
+    (tmp_path / "x.new").write_bytes(b"")
+
+    def remove(_path):
+        raise OSError(errno.EIO, "flash")
+
+    monkeypatch.setattr(os, "remove", remove)
+    for call in (store.sweep, lambda: rollover._drop(store, "tls", b"anchor")):
+        with pytest.raises(StoreDamaged, match="cannot remove"):
+            call()

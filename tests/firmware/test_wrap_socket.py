@@ -184,3 +184,23 @@ def test_with_do_handshake_it_is_over_when_wrap_socket_returns(rest: Rest, tmp_p
     lines = wrap("do_handshake=True") + "out.append(stream.cipher()[1])"
     with serving(answer(OK), context=server_context(tmp_path)) as (port, _):
         assert rest(port, lines) == ["TLSv1.2"]
+
+
+def hang_up(connection: socket.socket) -> None:
+    connection.recv(4096)  # the client's hello
+
+
+def test_a_peer_that_hangs_up_without_a_word_refuses_nothing(rest: Rest) -> None:
+    with serving(hang_up) as (port, _):
+        [[error, text]] = rest(port, wrap(""))
+    assert error == "Unreachable"
+    assert "hung up" in text
+
+
+@pytest.mark.parametrize("half", ["key", "cert"])
+def test_half_of_a_pair_is_told_and_nothing_sent(rest: Rest, tmp_path: Path, half: str) -> None:
+    write_pair(tmp_path)
+    with serving(answer(OK)) as (port, _):
+        [[error, text]] = rest(port, wrap(f"{half}=content('{half}.der')"))
+    assert error == "ConfigError"
+    assert "together" in text

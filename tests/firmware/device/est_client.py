@@ -41,7 +41,7 @@ try:
     else:
         outcome = ["leaf", len(est.simpleenroll(session, request, key.spki(), now(), user, token))]
 except Refused as error:
-    outcome = ["Refused", error.status, error.type]
+    outcome = ["Refused", error.status, error.type, error.retry_after_s]
 except MTLSError as error:
     outcome = [type(error).__name__, error.args[0], error.retry_after_s]
 print(json.dumps(outcome))
