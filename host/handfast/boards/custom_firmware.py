@@ -159,17 +159,26 @@ def _copy(job: _Job) -> Path:
     job.progress("copying the sources")
     tree = job.work / "micropython"
     for part in (*_COMMON_PARTS, f"ports/{job.board.port}"):
-        shutil.copytree(
-            job.checkout / part,
-            tree / part,
-            symlinks=True,
-            ignore=shutil.ignore_patterns(".git", "build*", "__pycache__"),
-        )
+        source = job.checkout / part
+        shutil.copytree(source, tree / part, symlinks=True, ignore=_all_but_sources(source))
     trees = {"micropython": tree}
     if job.board.port == "rp2":  # ESP-IDF has an mbedTLS of its own
         trees["mbedtls"] = tree / "lib" / "mbedtls"
     apply_patches(job.options, trees)
     return tree
+
+
+def _all_but_sources(top: Path) -> Callable[[str, list[str]], set[str]]:
+    """Return what tells copytree to leave out git's and Python's files, and builds at the top.
+
+    Deeper, sources are called so too, such as mbedTLS's build_info.h.
+    """
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        builds = ("build", "build-*") if Path(folder) == top else ()
+        return shutil.ignore_patterns(".git", "__pycache__", *builds)(folder, names)
+
+    return left_out
 
 
 def _put(made: Path, board: BoardDefinition, options: Sequence[str], out: Path) -> CustomFirmware:

@@ -46,6 +46,9 @@ foreach(name MICROPY_BOARD MICROPY_DEF_BOARD MICROPY_SOURCE_BOARD MICROPY_FROZEN
         MICROPY_BOARD_PINS MBEDTLS_CONFIG_FILE PICO_BOARD PICO_PLATFORM)
     string(APPEND said "${name}=${${name}}\\n")
 endforeach()
+file(GLOB_RECURSE headers RELATIVE ${MICROPY_DIR} ${MICROPY_DIR}/lib/mbedtls/include/*.h)
+file(GLOB builds RELATIVE ${MICROPY_DIR} ${MICROPY_DIR}/mpy-cross/build* build*)
+string(APPEND said "headers=${headers}\\nbuilds=${builds}\\n")
 file(WRITE ${CMAKE_BINARY_DIR}/firmware.bin "${said}")
 add_custom_target(nothing ALL)
 """
@@ -59,7 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ports = ("ports/rp2/boards/", "ports/esp32/boards/", "ports/esp32/makeimg.py")
     unpack(fetch(find_source("micropython", "1.26.1")), root, parts=parts + ports)
     mbedtls = fetch(find_source("mbedtls", MBEDTLS_VERSION))
-    unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/",))
+    unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/", "include/"))
     for file in (
         "pico-sdk/pico_sdk_init.cmake",
         "micropython-lib/README.md",
@@ -196,6 +199,24 @@ def test_the_users_checkout_is_left_as_it_is(checkout: Path, tmp_path: Path) -> 
     configured("pico-w", ("session-resumption", "tls13"), checkout, tmp_path)
     assert file.read_bytes() == before
     assert {path for path in checkout.rglob("*") if path.is_file()} == files
+
+
+def test_every_header_of_the_checkout_is_built_with_and_nothing_that_was_built_in_it(
+    checkout: Path, tmp_path: Path
+) -> None:
+    left = [checkout / "ports" / "rp2" / "build-RPI_PICO_W", checkout / "mpy-cross" / "build"]
+    for folder in left:
+        folder.mkdir()
+    try:
+        said = configured("pico-w", (), checkout, tmp_path)
+    finally:
+        for folder in left:
+            folder.rmdir()
+    folder = checkout / "lib" / "mbedtls" / "include"
+    headers = {str(path.relative_to(checkout)) for path in folder.rglob("*.h")}
+    assert {f"lib/mbedtls/include/{of}/build_info.h" for of in ("mbedtls", "psa")} <= headers
+    assert set(said["headers"].split(";")) == headers
+    assert said["builds"] == ""
 
 
 def test_failed_build_shows_what_the_tool_said(checkout: Path, tmp_path: Path) -> None:
