@@ -16,7 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handfast.boards.archives import unpack
-from handfast.boards.builder import MBEDTLS_VERSION, build_mpy_cross
+from handfast.boards.builder import (
+    LWIP_VERSION,
+    MBEDTLS_VERSION,
+    build_mpy_cross,
+    unpack_sources,
+)
 from handfast.boards.commands import run
 from handfast.boards.definition import load_board
 from handfast.boards.firmware_options import apply_patches, checked, ingredients, variables
@@ -38,29 +43,11 @@ from handfast.resources import boards_dir
 BOARD = "rp2040"
 
 _RECIPE = "2"  # raise it when the steps below change what comes out
-_LWIP_VERSION = "2.2.1"
 _TINYUSB_VERSION = "0.18.0"
 _UF2_FAMILY = 0xE48BFF56
 _CONFIGURE_S = 300.0
 _STRIP_S = 120.0
 
-# What the port needs of each archive; Debian's packages have paths from the root on.
-_PARTS = {
-    "micropython": (
-        "py/",
-        "extmod/",
-        "shared/",
-        "lib/",
-        "tools/",
-        "mpy-cross/",
-        "drivers/",
-        "ports/rp2/",
-    ),
-    "mbedtls": ("include/", "library/"),
-    "lwip": ("src/",),
-    "pico-sdk": ("usr/src/pico-sdk/",),
-    "tinyusb": ("usr/src/tinyusb/",),
-}
 _SDK_COMMON_FLAGS = "-mcpu=cortex-m0plus -mthumb"  # pico_arm_cortex_m0plus_gcc.cmake
 
 _TOOLS = {
@@ -94,27 +81,18 @@ def build_firmware(
     version, name = board.firmware.micropython, board.firmware.build
     chosen = checked(options)
     compiler = _compiler_version()
-    sources = {
-        source.name: source
-        for source in (
-            find_source("micropython", version),
-            find_source("mbedtls", MBEDTLS_VERSION),
-            find_source("lwip", _LWIP_VERSION),
-            find_source("pico-sdk", PICO_SDK_VERSION),
-            find_source("tinyusb", _TINYUSB_VERSION),
-        )
-    }
+    sources = find_sources(version)
     definition = board.folder / name
 
     def make(work: Path) -> Path:
         cross = build_mpy_cross(micropython=version, progress=progress)
-        tree = _unpack_sources(sources, work, progress)
+        tree = unpack_port(sources, work, progress)
         shutil.copytree(definition, work / name)
         _place_mpy_cross(cross, tree)
         apply_patches(chosen, {"micropython": tree, "mbedtls": tree / "lib" / "mbedtls"})
         return _make_firmware(work, tree, name, variables(chosen, "cmake", work), progress)
 
-    shas = (source.sha256 for source in sources.values())
+    shas = (source.sha256 for source in sources)
     key = product_key(
         _RECIPE, compiler, *shas, files_hash(definition), *ingredients(chosen, "cmake")
     )
@@ -186,21 +164,34 @@ def _compiler_version() -> str:
     return answer.stdout.splitlines()[0]
 
 
-def _unpack_sources(sources: dict[str, Source], work: Path, progress: Progress) -> Path:
-    archives = {name: fetch(source, progress=progress) for name, source in sources.items()}
-    progress("unpacking the sources")
-    tree = work / "tree"
-    unpack(archives["micropython"], tree, parts=_PARTS["micropython"])
-    for name in ("mbedtls", "lwip"):
-        unpack(archives[name], tree / "lib" / name, parts=_PARTS[name])
-    for name in ("pico-sdk", "tinyusb"):
-        unpack(archives[name], work / name, parts=_PARTS[name])
-        shutil.rmtree(tree / "lib" / name, ignore_errors=True)
-        (work / name / "usr" / "src" / name).rename(tree / "lib" / name)
-    # CMake only looks whether the file is there; Debian's archive leaves the folder empty.
-    readme = tree / "lib" / "micropython-lib" / "README.md"
-    readme.parent.mkdir(exist_ok=True)
-    readme.touch()
+def find_sources(micropython: str) -> list[Source]:
+    """Return what a build of the port is made of: MicroPython, and what goes into its tree.
+
+    Raises:
+        EnvironmentProblem: that version is not pinned.
+    """
+    return [
+        find_source("micropython", micropython),
+        find_source("mbedtls", MBEDTLS_VERSION),
+        find_source("lwip", LWIP_VERSION),
+        find_source("pico-sdk", PICO_SDK_VERSION),
+        find_source("tinyusb", _TINYUSB_VERSION),
+    ]
+
+
+def unpack_port(sources: Sequence[Source], work: Path, progress: Progress) -> Path:
+    """Unpack the sources of :func:`find_sources`; returns MicroPython's tree with all in it.
+
+    Raises:
+        EnvironmentProblem: one is not to be had.
+    """
+    tree = unpack_sources(sources[:3], work, progress, port="rp2")
+    unpack(fetch(sources[0]), tree, parts=("drivers/",))
+    for source in sources[3:]:
+        place = f"usr/src/{source.name}"  # a package of Debian's has paths from the root on
+        unpack(fetch(source, progress=progress), work / source.name, parts=(f"{place}/",))
+        shutil.rmtree(tree / "lib" / source.name, ignore_errors=True)
+        (work / source.name / place).rename(tree / "lib" / source.name)
     return tree
 
 
