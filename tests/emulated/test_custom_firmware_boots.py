@@ -19,7 +19,7 @@ from handfast.boards.rp2040_build import find_sources, unpack_port
 from handfast.resources import boards_dir
 
 BOARD = "mine"
-BUILD_S = 500.0  # six times what two idle cores take
+BUILD_S = 500.0  # five times what two idle cores take
 # What a Pico's definition lacks for `tls`, which is in no build without a network.
 NETWORK = """
 #undef MICROPY_HW_FLASH_STORAGE_BYTES
