@@ -9,9 +9,10 @@ looks up from waiting adds a little. That waiting does not count is shown by a g
 late.
 
 A resumed handshake is counted on firmware built with `session-resumption`, at the gateway's
-listener for it: connections by the board's `tls` alone, each resuming the one before, the
-difference of five and one of them. The heap is not collected meanwhile, as the library has it
-during a handshake.
+listener for it: connections one after another, each resuming the one before, the difference of 13
+and one of them. What is bounded is that by the board's `tls` alone in a heap that is collected as
+boot.py has it. Told beside it: the same without collections, as the library has it during a
+handshake, and a connection of the whole client's on a board as it is, resumed and full.
 
 Writes benchmarks/out/emulated.json, and ends with exit code 1 if a figure is above its
 bound, or waiting was counted.
@@ -34,12 +35,13 @@ from rich.table import Table
 
 from benchmarks.bounds import at_most, missed
 from handfast.admin_client import AdminClient
+from handfast.boards.device_error import DeviceError
 from handfast.boards.provision import provision
 from handfast.boards.qemu_mps2 import QemuMps2Board
 from handfast.boards.qemu_mps2_build import BOARD, build_qemu_mps2
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.virtual import boards_at
-from handfast.errors import BoardProblem, CheckFailed, HandfastError
+from handfast.errors import CheckFailed, HandfastError
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.lab.relay import Relay
 from handfast.pki.authorities import create_authorities
@@ -53,14 +55,14 @@ _SCRIPT_S = 300.0
 _WARM_CALLS = 20
 _CYCLE_CALLS = 20
 _FIRST_CALLS = 3
-_RESUMED = 4
+_RESUMED = 12  # enough that a collection of the heap more or less does not show
 _RESUMING = ("session-resumption",)
 # What makes keys, as source: applications have no use for it, and a board has other names in it.
 _KEY_SOURCES = ("__init__", "errors", "der", "drbg", "entropy", "p256", "_p256_table", "keys")
 _LEAST_HEAP_KB, _MOST_HEAP_KB = 32, 184
 _LATE_S = 0.3  # in each direction, of everything
 _LATE_DIFFERENCE = 0.02  # of the instructions: what looking up from a wait now and then comes to
-# What the issue asks for at most.
+# What is asked for at most; a figure that is not here is told.
 BOUNDS: Mapping[str, int | None] = {
     "first_handshake_get_instructions": 50_000_000,
     "resumed_handshake_instructions": 2_500_000,
@@ -76,6 +78,13 @@ while not _lan.isconnected():
 # What `tls` takes alone is counted in a heap that it has to itself, and without the application's
 # gc.threshold (firmware/app/boot.py), which the library puts aside during a handshake.
 _EMPTY_HEAP = "import gc\ngc.threshold(-1)\n"
+# Figure → script, what it does with sessions, and what runs before it.
+_RESUMPTIONS = {
+    "resumed_handshake_instructions": ("resume_tls.py", "resumed", ""),
+    "resumed_handshake_uncollected_instructions": ("resume_tls.py", "resumed", _EMPTY_HEAP),
+    "client_resumed_handshake_instructions": ("resume.py", "resumed", ""),
+    "client_full_handshake_instructions": ("resume.py", "full", ""),
+}
 _PAIR = """
 from mtls.store import Store
 _s = Store()
@@ -168,7 +177,7 @@ class Bench:
             "warm_get_instructions": (many - one) // _WARM_CALLS,
             "bare_handshake_get_instructions": bare,
             "late_handshake_get_instructions": late,
-            "resumed_handshake_instructions": self._resumed_handshake(),
+            **self.resumptions(),
         }
 
     def _keys(self, link: SerialLink) -> list[int]:
@@ -178,18 +187,25 @@ class Bench:
         link.push({f"/lib/mtls/{n}.py": (library / f"{n}.py").read_bytes() for n in _KEY_SOURCES})
         return [_run(link, "key_and_csr.py", number) for number in ("1", "5")]
 
-    def _resumed_handshake(self) -> int:
-        self._tell("resumed handshakes by tls alone")
+    def resumptions(self) -> dict[str, int]:
+        """Return what a connection takes that resumes a session, and one that does not."""
+        self._tell("resumed handshakes")
         host = str(urlsplit(self._gateway.admin.trust()["api_url"]).hostname)
         port = str(urlsplit(self._gateway.urls["api-resume"]).port)
+        example = (firmware_dir() / "examples" / "resumption.py").read_bytes()
         with self._board("resuming", self._enrolled, count=True, options=_RESUMING) as (_, link):
-            counted = []
-            for resumed in (0, _RESUMED):
-                where = (_STORE, host, port, str(1 + resumed), "resumed")
-                counted.append(
-                    _run(link, "resume_tls.py", *where, first=_EMPTY_HEAP, says=str(resumed))
-                )
-        return (counted[1] - counted[0]) // _RESUMED
+            link.push({"/lib/resumption.py": example})
+
+            def each(script: str, kind: str, first: str) -> int:
+                where = (host, port) if script == "resume_tls.py" else (f"https://{host}:{port}",)
+                counted = []
+                for more in (0, _RESUMED):
+                    given = (_STORE, *where, str(1 + more), kind)
+                    says = str(more if kind == "resumed" else 0)
+                    counted.append(_run(link, script, *given, first=first, says=says))
+                return (counted[1] - counted[0]) // _RESUMED
+
+            return {figure: each(*how) for figure, how in _RESUMPTIONS.items()}
 
     def _late_call(self, calls: Callable[[int, str], int]) -> int:
         target = AdminClient(self._state).trust()["api_url"]
@@ -227,10 +243,19 @@ class Bench:
             with self._board(name, self._new, heap_kb=heap_kb) as (_, link):
                 link.push({"/mtls/secret.json": json.dumps({"token": token}).encode()})
                 _run(link, "cycle.py", _STORE, str(_CYCLE_CALLS))
-        except BoardProblem:
+        except DeviceError as error:
             shutil.rmtree(self._folder / name, ignore_errors=True)
+            if not ran_out_of_heap(error):
+                raise
             return False
         return True
+
+
+def ran_out_of_heap(error: DeviceError) -> bool:
+    """Say whether what a board raised is that its heap is too small."""
+    if error.kind == "OSError":
+        return "ENOMEM" in error.detail
+    return error.kind in ("MemoryError", "OutOfMemory")
 
 
 def _run(
@@ -271,10 +296,11 @@ def _show(console: Console, figures: Mapping[str, int]) -> None:
         table.add_row(name, f"{value:,}", at_most(name, value, BOUNDS))
     console.print(table)
     first, bare = (figures[f"{kind}_handshake_get_instructions"] for kind in ("first", "bare"))
+    less = "more" if first > bare else "fewer"
     console.print(
-        f"A first call takes {first:,} instructions, tls alone in an empty heap {bare:,}: the "
-        "client spares the allocator a search by filling the heap's holes. What each is made of "
-        "is in docs/reference/boards.md. Instructions are the guest's, waiting excluded."
+        f"A first call by the client takes {abs(first - bare):,} instructions {less} than one by "
+        "tls alone in an empty heap. Instructions are the guest's, waiting excluded; what each "
+        "figure is, is in docs/reference/boards.md."
     )
 
 

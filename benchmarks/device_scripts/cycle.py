@@ -17,7 +17,10 @@ def step_until(done):
         agent.step()
         if done():
             return
-    raise SystemExit("no progress")
+    # An agent goes on after an error; the benchmark wants to know what it was.
+    if dict(agent.last_error or ()).get("kind") == "OutOfMemory":
+        raise MemoryError(agent.last_error)
+    raise RuntimeError("no progress", agent.last_error)
 
 
 step_until(lambda: agent.active)

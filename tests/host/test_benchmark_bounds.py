@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from benchmarks import device, emulated
 from benchmarks.bounds import at_most, missed
-from handfast.errors import EnvironmentProblem
+from handfast.boards.device_error import device_error
+from handfast.boards.serial_port import NoAnswer
+from handfast.errors import BoardProblem, EnvironmentProblem
 
 BOUNDS = {"bytes": 16, "instructions": 4_000_000, "told": None}
 
@@ -120,3 +125,63 @@ def test_bench_that_could_not_measure_ends_with_the_reason_s_exit_code(
     monkeypatch.setattr(bench, "measure", measure)
     assert bench.main() == EnvironmentProblem.exit_code
     assert "no disk" in told(capsys)
+
+
+# What counts as a heap that is too small.
+
+
+class Board(emulated.Bench):
+    """A bench without a gateway, whose board fails at once."""
+
+    def __init__(self, folder: Path, failure: BoardProblem) -> None:
+        self._folder, self._new, self._failure = folder, folder / "new.img", failure
+        self._gateway = SimpleNamespace(
+            admin=SimpleNamespace(create_token=lambda *_, **__: {"token": ""})
+        )
+
+    @contextmanager
+    def _board(self, *_: object, **__: object) -> Iterator[None]:
+        raise self._failure
+        yield
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "MemoryError: memory allocation failed, allocating 17384 bytes",
+        "OutOfMemory: not enough heap for a request: free some",
+        "OSError: [Errno 12] ENOMEM",
+    ],
+)
+def test_board_that_runs_out_of_heap_tells_that_it_does_not_fit(last: str, tmp_path: Path) -> None:
+    failure = device_error("mps2", f"Traceback (most recent call last):\n{last}\n")
+    assert Board(tmp_path, failure)._fits(64) is False
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        NoAnswer("the board did not finish a command within 300 s"),
+        device_error("mps2", "OSError: [Errno 113] EHOSTUNREACH"),
+        device_error("mps2", "RuntimeError: no progress: (('kind', 'Unreachable'),)"),
+    ],
+    ids=str,
+)
+def test_any_other_failure_is_not_taken_for_a_small_heap(
+    failure: BoardProblem, tmp_path: Path
+) -> None:
+    with pytest.raises(BoardProblem) as raised:
+        Board(tmp_path, failure)._fits(64)
+    assert raised.value is failure
+
+
+@pytest.mark.parametrize(
+    ("bare", "said"),
+    [(60_000_000, "10,000,000 instructions fewer"), (49_000_000, "1,000,000 instructions more")],
+)
+def test_bench_emulated_says_what_its_figures_are(
+    bare: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = EMULATED | {"bare_handshake_get_instructions": bare}
+    emulated._show(Console(), figures)
+    assert f"takes {said} than one by tls alone" in told(capsys)

@@ -46,7 +46,7 @@ _ROTATIONS = 50
 # How many operations there are differs a little from play to play.
 _PLAYS = 3
 # A board waits for the gateway most of the time that it has power.
-_WORKERS_PER_CORE = 2
+_WORKERS_PER_CORE = 4
 # Flash operations of a sequence whose cuts are worked through together: one play shows them all,
 # and neighbours often leave the same image.
 _TOGETHER = 4

@@ -1,6 +1,10 @@
 # The options on an RP2040 or RP2350, where mbedTLS is MicroPython's own. A board's
 # mpconfigboard.cmake includes this last.
 
+if(NOT MICROPY_FROZEN_MANIFEST)
+    set(MICROPY_FROZEN_MANIFEST ${MICROPY_PORT_DIR}/boards/manifest.py)
+endif()
+
 include(${CMAKE_CURRENT_LIST_DIR}/common.cmake)
 
 set(MBEDTLS_CONFIG_FILE "${CMAKE_CURRENT_LIST_DIR}/rp2_mbedtls_config.h")

@@ -1,3 +1,3 @@
-freeze("$(PORT_DIR)/modules", "rp2.py")
-include("$(MPY_DIR)/extmod/asyncio")
-freeze("modules")
+freeze("$(PORT_DIR)/modules", "rp2.py")  # noqa: F821
+include("$(MPY_DIR)/extmod/asyncio")  # noqa: F821
+freeze("modules")  # noqa: F821

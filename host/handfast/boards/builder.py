@@ -18,6 +18,7 @@ from handfast.errors import EnvironmentProblem
 from handfast.resources import boards_dir
 
 MBEDTLS_VERSION = "3.6.6"
+LWIP_VERSION = "2.2.1"
 
 _PROGRAM = "micropython"
 

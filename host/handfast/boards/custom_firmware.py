@@ -1,7 +1,9 @@
 """Builds firmware for real boards that has more than stock: a checkout, a toolchain, our options.
 
 What the options change is never written into the user's checkout: its files are copied and patched.
-Nothing is downloaded. A build that cannot be made says everything that is missing, at once.
+Nothing is downloaded by us; ESP-IDF's component manager fetches what MicroPython's port for the
+ESP32 names (ports/esp32/main/idf_component.yml). A build that cannot be made says everything that
+is missing, at once.
 """
 
 from __future__ import annotations
@@ -15,24 +17,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handfast.boards import rp2040_build
+from handfast.boards import qemu_mps2_build, rp2040_build
 from handfast.boards.builder import build_simulator
 from handfast.boards.commands import run
 from handfast.boards.definition import BoardDefinition, load_board
 from handfast.boards.firmware_options import apply_patches, checked, custom_dir, variables
 from handfast.boards.make import Make, MakeFailed
+from handfast.boards.products import build_failed
+from handfast.boards.rp2_build import (
+    CXX_FLAGS,
+    PICO_SDK_VERSION,
+    has_newlib,
+    make_libraries,
+    percentage,
+    write_uf2,
+)
 from handfast.boards.sources import Progress, cache_dir
 from handfast.errors import EnvironmentProblem, UsageError
 
 ESP_IDF_VERSION = "5.4.2"  # which MicroPython 1.26.1 recommends (ports/esp32/README.md)
-PICO_SDK_VERSION = "2.1.1"  # MicroPython 1.26.1's submodule
 
 _CONFIGURE_S = 600.0
-_CONVERT_S = 120.0
+_MERGE_S = 120.0
 _IDF_BUILD_S = 3600.0
-_SHOWN_LINES = 30
 _COMMON_PARTS = ("py", "extmod", "shared", "lib", "tools", "mpy-cross", "drivers")
-_FLASH_START = "0x10000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,8 @@ def build_custom_firmware(
     """Build firmware for a board and put it into ``out``.
 
     Args:
-        name: the board's; a simulated one and the emulated RP2040 are built from pinned sources,
-            without a checkout.
+        name: the board's; simulated and emulated ones are built from pinned sources, without a
+            checkout.
         options: names of :data:`firmware_options.OPTIONS`.
         micropython: a checkout of the board's version of MicroPython, with its submodules.
         out: a folder; made if it is not there.
@@ -88,6 +96,9 @@ def build_custom_firmware(
         return _put(made, board, chosen, out)
     if name == rp2040_build.BOARD:
         made = rp2040_build.build_firmware(options=chosen, progress=progress)
+        return _put(made, board, chosen, out)
+    if name == qemu_mps2_build.BOARD:
+        made = qemu_mps2_build.build_qemu_mps2(options=chosen, progress=progress)
         return _put(made, board, chosen, out)
     port = _PORTS.get(board.port)
     definition = board.folder / "firmware"
@@ -107,10 +118,8 @@ def build_custom_firmware(
         try:
             made = port.build(job, _copy(job))
         except MakeFailed as failure:
-            said = "\n".join(failure.output.splitlines()[-_SHOWN_LINES:])
-            raise EnvironmentProblem(
-                f"the build of firmware for {name} failed ({failure}):\n{said}"
-            ) from failure
+            log = "-".join(("custom", name, *chosen))
+            raise build_failed(f"firmware for {name}", log, failure) from failure
         return _put(made, board, chosen, out)
 
 
@@ -159,17 +168,26 @@ def _copy(job: _Job) -> Path:
     job.progress("copying the sources")
     tree = job.work / "micropython"
     for part in (*_COMMON_PARTS, f"ports/{job.board.port}"):
-        shutil.copytree(
-            job.checkout / part,
-            tree / part,
-            symlinks=True,
-            ignore=shutil.ignore_patterns(".git", "build*", "__pycache__"),
-        )
+        source = job.checkout / part
+        shutil.copytree(source, tree / part, symlinks=True, ignore=_all_but_sources(source))
     trees = {"micropython": tree}
     if job.board.port == "rp2":  # ESP-IDF has an mbedTLS of its own
         trees["mbedtls"] = tree / "lib" / "mbedtls"
     apply_patches(job.options, trees)
     return tree
+
+
+def _all_but_sources(top: Path) -> Callable[[str, list[str]], set[str]]:
+    """Return what tells copytree to leave out git's and Python's files, and builds at the top.
+
+    Deeper, sources are called so too, such as mbedTLS's build_info.h.
+    """
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        builds = ("build", "build-*") if Path(folder) == top else ()
+        return shutil.ignore_patterns(".git", "__pycache__", *builds)(folder, names)
+
+    return left_out
 
 
 def _put(made: Path, board: BoardDefinition, options: Sequence[str], out: Path) -> CustomFirmware:
@@ -204,31 +222,34 @@ class _Port:
 
 
 def _rp2_missing(micropython: Path | None) -> list[str]:
+    missing = []
+    # Without the compiler, what that is told with has the library's package too.
+    if shutil.which("arm-none-eabi-gcc") and not has_newlib():
+        missing.append("newlib, the C library: apt install libnewlib-arm-none-eabi")
     if micropython is None:
-        return []
+        return missing
     file = micropython / "lib" / "pico-sdk" / "pico_sdk_version.cmake"
     if not file.is_file():
-        return []  # an empty submodule, which is told already
+        return missing  # an empty submodule, which is told already
     found = ".".join(
         _number(file, rf"set\(PICO_SDK_VERSION_{part} (\d+)")
         for part in ("MAJOR", "MINOR", "REVISION")
     )
-    return [] if found == PICO_SDK_VERSION else [f"pico-sdk {PICO_SDK_VERSION}: it is {found}"]
+    if found != PICO_SDK_VERSION:
+        missing.append(f"pico-sdk {PICO_SDK_VERSION}: it is {found}")
+    return missing
 
 
 def _build_rp2(job: _Job, tree: Path) -> Path:
     loader = job.board.flash.loader if job.board.flash else None
     if loader is None or not loader.uf2_family_ids:
         raise UsageError(f"{job.board.file}: no UF2 family id in [flash]")
-    out, libraries = job.work / "build", job.work / "libraries"
-    libraries.mkdir()
-    # The SDK links as C++ without using it: an empty library in place of one of 300 MB.
-    run(["arm-none-eabi-ar", "rcs", "libstdc++.a"], folder=libraries, timeout_s=_CONVERT_S)
+    out = job.work / "build"
     settings = {
         "MICROPY_BOARD": job.board.firmware.build if job.board.firmware else job.board.name,
         "MICROPY_BOARD_DIR": job.definition,
         "PICO_NO_PICOTOOL": 1,  # which would be fetched; the tree's uf2conv.py does as well
-        "CMAKE_EXE_LINKER_FLAGS": f"-L{libraries}",
+        "CMAKE_EXE_LINKER_FLAGS": f"-L{make_libraries(job.work)}",
         "HANDFAST_CUSTOM_DIR": custom_dir(),  # also for a build without options
     }
     job.progress("configuring")
@@ -240,19 +261,11 @@ def _build_rp2(job: _Job, tree: Path) -> Path:
         ],
         folder=job.work,
         timeout_s=_CONFIGURE_S,
-        environment={"CXXFLAGS": "-DPICO_CXX_DISABLE_ALLOCATION_OVERRIDES=1"},
+        environment={"CXXFLAGS": CXX_FLAGS},
     )
-    Make(out, progress=_percentage(job.progress)).run()
+    Make(out, progress=percentage(job.board.name, job.progress)).run()
     made = job.work / f"{job.board.name}.uf2"
-    family = f"{loader.uf2_family_ids[0]:#x}"
-    run(
-        [
-            *("python3", str(tree / "tools" / "uf2conv.py"), "-f", family, "-b", _FLASH_START),
-            *("-c", "-o", str(made), str(out / "firmware.bin")),
-        ],
-        folder=job.work,
-        timeout_s=_CONVERT_S,
-    )
+    write_uf2(out / "firmware.bin", made, loader.uf2_family_ids[0], tree)
     return made
 
 
@@ -299,28 +312,21 @@ def _build_esp32(job: _Job, tree: Path) -> Path:
             *(str(made), str(job.work / "unused.uf2")),
         ],
         folder=port,
-        timeout_s=_CONVERT_S,
+        timeout_s=_MERGE_S,
         environment=dict(os.environ),
     )
     return made
 
 
-def _percentage(progress: Progress) -> Callable[[str], None]:
-    """Tell the percentages of CMake's makefiles."""
-
-    def on_line(line: str) -> None:
-        if match := re.match(r"\[ *(\d+)%\]", line):
-            progress(f"building: {match[1]} %")
-
-    return on_line
-
-
+_MPY_CROSS_TOOLS = {
+    "make": "apt install make",
+    "gcc": "apt install gcc (the host's own, for mpy-cross)",
+}
 _PORTS = {
     "rp2": _Port(
         tools={
             "cmake": "apt install cmake",
-            "make": "apt install make",
-            "gcc": "apt install gcc (for mpy-cross)",
+            **_MPY_CROSS_TOOLS,
             "arm-none-eabi-g++": "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi",
             "patch": "apt install patch",
         },
@@ -337,7 +343,11 @@ _PORTS = {
         build=_build_rp2,
     ),
     "esp32": _Port(
-        tools={"idf.py": "it comes with ESP-IDF", "patch": "apt install patch"},
+        tools={
+            "idf.py": "it comes with ESP-IDF",
+            **_MPY_CROSS_TOOLS,
+            "patch": "apt install patch",
+        },
         submodules=("lib/berkeley-db-1.xx/db", "lib/micropython-lib/README.md"),
         missing=_esp32_missing,
         build=_build_esp32,

@@ -81,7 +81,7 @@ def build(product: Product, progress: Progress) -> Path:
             made.rename(finished / made.name)
             finished.rename(ready)
         except MakeFailed as failure:
-            raise _build_failed(product, failure) from failure
+            raise build_failed(product.name, f"{product.name}-{product.key}", failure) from failure
         except OSError as error:
             raise EnvironmentProblem(
                 f"cannot build {product.name} in {place}: {error.strerror or error}"
@@ -95,15 +95,20 @@ def _only_file(folder: Path) -> Path | None:
     return next(folder.iterdir(), None) if folder.is_dir() else None
 
 
-def _build_failed(product: Product, failure: MakeFailed) -> EnvironmentProblem:
+def build_failed(what: str, log_name: str, failure: MakeFailed) -> EnvironmentProblem:
+    """Return the error of a failed build, having kept its log.
+
+    Args:
+        what: was to be built, in words.
+        log_name: of the file among the user's logs, without its suffix; an earlier one is replaced.
+        failure: of make, or of another step.
+    """
     logs = cache_dir() / "logs"
     logs.mkdir(exist_ok=True)
-    log = logs / f"{product.name}-{product.key}.log"
+    log = logs / f"{log_name}.log"
     log.write_text(failure.output, encoding="utf-8")
     said = "\n".join(_telling_lines(failure.output))
-    return EnvironmentProblem(
-        f"the build of {product.name} failed ({failure}); from {log}:\n{said}"
-    )
+    return EnvironmentProblem(f"the build of {what} failed ({failure}); from {log}:\n{said}")
 
 
 def _telling_lines(output: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handfast.boards.builder import (
+    LWIP_VERSION,
     MBEDTLS_VERSION,
     build_mpy_cross,
     counted_lines,
@@ -22,7 +23,6 @@ from handfast.errors import EnvironmentProblem
 from handfast.resources import boards_dir
 
 BOARD = "qemu-mps2"
-LWIP_VERSION = "2.2.1"
 
 _COMPILER = "arm-none-eabi-gcc"
 _PACKAGES = {

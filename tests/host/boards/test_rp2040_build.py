@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -46,8 +48,12 @@ def test_a_missing_slirp_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder_of_packages_without_a_node_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentProblem, match="runs on x86-64 and 64-bit Arm"):
+    with pytest.raises(EnvironmentProblem, match="runs on x86-64 and 64-bit Arm") as told:
         node_of(tmp_path)
+    lock = json.loads((boards_dir() / BOARD / "emulator" / "package-lock.json").read_text())
+    pinned = {name.removeprefix("node_modules/") for name in lock["packages"]}
+    named = set(re.findall(r"node-[a-z0-9-]+", str(told.value)))
+    assert named == {name for name in pinned if name.startswith("node-")}
 
 
 def test_the_board_is_flashed_as_the_chip_that_it_emulates() -> None:

@@ -45,9 +45,7 @@ def start():
     """Dial, without waiting: packets that arrive are handled as the interpreter runs."""
     global _ppp
     stop()
-    line = UART(
-        0, _BAUDRATE, txbuf=_BUFFER, rxbuf=_BUFFER, cts=2, rts=3, flow=UART.CTS | UART.RTS
-    )
+    line = UART(0, _BAUDRATE, txbuf=_BUFFER, rxbuf=_BUFFER, cts=2, rts=3, flow=UART.CTS | UART.RTS)
     _ppp = network.PPP(line)
     _ppp.connect()
 
