@@ -1,10 +1,10 @@
 # MQTT over mutual TLS: umqtt.simple brings the protocol, the board its certificate
 # MIT license; Copyright (c) 2026 the Handfast authors
 """`mpremote mip install umqtt.simple` first. The broker trusts the `device` CA and asks for a
-certificate; its own is from the `server` CA. With mosquitto:
+certificate; its own is from the `server` CA. With mosquitto, and `device` CA and root in one file:
 
     listener 8883
-    cafile device-ca.pem
+    cafile device-ca-and-root.pem
     certfile broker.pem
     keyfile broker.key
     require_certificate true
