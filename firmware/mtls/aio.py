@@ -200,7 +200,7 @@ class Session(client.SessionBase):
             while not parser.head():
                 await self._fill()
             return self._begun(Response(self, parser), whole)
-        except OSError as error:
+        except (OSError, Unreachable) as error:
             raise self._failed(error, call.asking)
 
     async def _open(self, first):
@@ -249,7 +249,7 @@ class Session(client.SessionBase):
         self._opened(began)
 
     async def _send(self, call, pieces):
-        call.sent = True
+        call.sent = call.asking = True
         try:
             for piece in pieces:
                 call.asking = False

@@ -10,7 +10,7 @@ token, and all else that is worth something, goes out over later sessions, which
 from binascii import unhexlify
 from hashlib import sha256
 
-from .errors import ConfigError, Untrusted
+from .errors import ConfigError, Refused, Untrusted
 
 
 class _Anyone:
@@ -49,6 +49,9 @@ def fetch_by_fingerprint(store, floor, timeout_ms=10000):
     pieces = []
     try:
         fetch(session, None, lambda: pieces.append)
+    except Refused as refusal:
+        refusal.retry_after_s = 0  # nobody knows who said it
+        raise
     finally:
         session.close()
     found = certificates(b"".join(pieces))

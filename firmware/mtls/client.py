@@ -307,7 +307,7 @@ class SessionBase:
         A connection that was open before and that the peer has ended since, without a word of an
         answer, is stale. One on which nothing comes in time is not: the peer may be at work on it.
         """
-        stale = reused and not self._parser.started and error.args[-1] != _ETIMEDOUT
+        stale = reused and not self._parser.started and error.args[-1:] != (_ETIMEDOUT,)
         wait_ms = call.after_failure(stale, self)
         if wait_ms is None or wait_ms >= left_ms(self._deadline):
             raise error

@@ -18,7 +18,7 @@ _HEADERS = const((("Content-Type", _PKCS10), ("Content-Transfer-Encoding", "base
 
 def path(session, operation):
     """Return the path of an operation; a base URL with a label (RFC 7030 3.2.2) has the prefix."""
-    return ("/" if PREFIX in session.prefix else PREFIX) + operation
+    return ("/" if PREFIX in session.prefix + "/" else PREFIX) + operation
 
 
 def basic_authorization(user, password):

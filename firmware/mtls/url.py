@@ -21,6 +21,9 @@ def split_url(url, schemes=("https", "http"), key="url"):
             port = tail[1:] if tail[0] == ":" else ""
     elif ":" in authority:
         host, port = authority.split(":", 1)
+    for char in authority:
+        if not "!" <= char <= "~":
+            host = ""
     if not host or "@" in authority or "?" in rest or "#" in rest:
         _bad(key, "must be scheme://host:port/path")
     if not port.isdigit() or not 0 < int(port) < 65536:

@@ -126,3 +126,9 @@ def test_urls_are_split_into_what_a_socket_needs(url, parts):
 def test_what_follows_an_ipv6_literal_is_a_port_or_nothing(tail):
     with pytest.raises(ConfigError, match="port"):
         split_url(f"https://[::1]{tail}/")
+
+
+@pytest.mark.parametrize("host", ["h\r\nX: y", "h\n", "h h", "h\0", "[::1\r\n]", "\x7f", "h\xfc"])
+def test_a_host_that_cannot_stand_in_a_request_is_refused(host):
+    with pytest.raises(ConfigError):
+        split_url(f"https://{host}/")

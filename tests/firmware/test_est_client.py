@@ -288,7 +288,7 @@ def test_the_agent_leaves_a_server_alone_for_as_long_as_it_asks(
     assert a_day == 86_400_000
 
 
-@pytest.mark.parametrize("base", ["", "/proxy", "/.well-known/est/devices"])
+@pytest.mark.parametrize("base", ["", "/proxy", "/.well-known/est", "/.well-known/est/devices"])
 def test_an_est_server_may_have_a_label(est: Est, base: str) -> None:
     root = root_ca()
     peer = EstPeer(cacerts=certs_only([root, server_ca()]))
@@ -381,6 +381,12 @@ def test_a_liar_gets_one_request_and_no_secret(
     assert peer.operations() == ["cacerts"]
     assert not any("t0ken" in head or "Authorization" in head for head in peer.heard)
     assert not (tmp_path / "mtls/anchor").exists()
+
+
+def test_nobody_knows_who_tells_a_board_without_an_anchor_to_stay_away(est: Est) -> None:
+    peer = EstPeer(cacerts=response(b"", "", "503 Service Unavailable", "Retry-After: 86400\r\n"))
+    outcome = est(peer, "bootstrap", sha256=fingerprint(root_ca()))
+    assert outcome == ["Refused", 503, None, 0]
 
 
 def server_of(root: str) -> object:

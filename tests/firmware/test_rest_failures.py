@@ -276,6 +276,7 @@ def data():
     yield b"a"
     raise OSError(5, "mine")
 """
+FAILS_AT_ONCE = GENERATOR.replace('yield b"a"', 'yield b""')
 FILE = """
 class File(io.IOBase):
     def tell(self):
@@ -288,14 +289,20 @@ data = File
 """
 
 
-@pytest.mark.parametrize("source", [GENERATOR, FILE], ids=["generator", "file"])
+KEPT = pytest.mark.parametrize("before", ['await s.get("/warm")', ""], ids=["kept", "new"])
+
+
+@pytest.mark.parametrize(
+    "source", [GENERATOR, FAILS_AT_ONCE, FILE], ids=["late", "at-once", "file"]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
+@KEPT
 def test_an_error_of_the_application_s_own_data_comes_through_as_it_is(
-    either: Rest, context: ssl.SSLContext, source: str, method: str
+    either: Rest, context: ssl.SSLContext, source: str, method: str, before: str
 ) -> None:
     lines = f"""
 {source}
-await s.get("/warm")
+{before}
 start = time.ticks_ms()
 try:
     await s.request("{method}", "/x", data=data())
@@ -308,10 +315,12 @@ out.append(time.ticks_diff(time.ticks_ms(), start) < 1000)
     assert len(connections) == 2
 
 
+@KEPT
+@pytest.mark.parametrize("arguments", ["'the other one'", ""], ids=["said", "bare"])
 def test_an_error_of_another_session_that_data_came_from_is_no_failure_of_this_request(
-    either: Rest, context: ssl.SSLContext
+    either: Rest, context: ssl.SSLContext, before: str, arguments: str
 ) -> None:
-    lines = """
+    lines = f"""
 class File(io.IOBase):
     def tell(self):
         return 0
@@ -319,9 +328,9 @@ class File(io.IOBase):
         return 1000
     def readinto(self, buf):
         asked.append(1)
-        raise mtls.errors.Unreachable("the other one")
+        raise mtls.errors.Unreachable({arguments})
 asked = []
-await s.get("/warm")
+{before}
 try:
     await s.put("/x", data=File())
 except MTLSError as error:
@@ -329,4 +338,28 @@ except MTLSError as error:
 out.append(len(asked))
 """
     with serving(answer(OK), context=context) as (port, _):
-        assert either(port, lines + LEFT, retries=2) == ["the other one", 1, *CLEAN]
+        said = "the other one" if arguments else ""
+        assert either(port, lines + LEFT, retries=2) == [said, 1, *CLEAN]
+
+
+@pytest.mark.parametrize("request_", ['s.get("/x")', 's.post("/x", data=b"secret")'])
+def test_a_refused_connection_is_dialled_again_and_nothing_is_sent_on_a_dead_one(
+    either: Rest, request_: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    lines = f"""
+from mtls import tls
+dial, dials = tls.dial, []
+def counted(*given):
+    dials.append(given[1])
+    return dial(*given)
+tls.dial = counted
+try:
+    await {request_}
+except MTLSError as error:
+    out.append([type(error).__name__, "refuses the connection" in str(error)])
+out.append(len(dials))
+out.append([s._connection is None, s._response is None])
+"""
+    assert either(port, lines, retries=2) == [["Unreachable", True], 3, CLEAN[0]]
