@@ -61,9 +61,8 @@ def hardware_id():
     return binascii.hexlify(machine.unique_id()).decode()
 
 
-def forget(store, name):
+def forget(path):
     """Remove one file."""
-    path = store._path(name)
     try:
         os.remove(path)
     except OSError as error:
@@ -75,7 +74,7 @@ def sweep(store):
     for folder in ("", "anchor"):
         for name in store._names(folder):
             if name.endswith(TEMPORARY):
-                forget(store, folder + "/" + name if folder else name)
+                forget(store._path(folder + "/" + name if folder else name))
 
 
 def _secrets(store):

@@ -140,7 +140,7 @@ def _drop(store, kind, der):
     """Remove it, whatever its file is called."""
     for name in store._names("anchor"):
         if name.startswith(kind) and store._read("anchor/" + name) == der:
-            forget(store, "anchor/" + name)
+            forget(store._path("anchor/" + name))
 
 
 def follow(store, now):
@@ -153,7 +153,7 @@ def follow(store, now):
         digest = file.read(32)
         verified_by = file.read(32)
         message = file.read()
-    forget(store, NEWS)
+    forget(store._path(NEWS))
     published = certificates(message, _MOST_PUBLISHED)
     tls, roots = store.anchors(), store.roots()
     if len(tls) == 1:

@@ -206,6 +206,15 @@ def test_each_broken_promise_is_found_out_by_its_own_check(tmp_path: Path) -> No
     assert failed == {promise for *_, promise in BREAKAGES}
 
 
+@pytest.fixture
+def terminal_may_close() -> Iterator[None]:
+    """Have SIGHUP end a process, which it does not where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal_may_close")
 @pytest.mark.parametrize(
     "until",
     ["Simulated board", "Certificate authorities", "Gateway", " calling,"],

@@ -75,7 +75,7 @@ def test_a_firmware_with_neither_the_pointer_write_nor_the_read_back_fails(
 def test_a_firmware_that_leaves_half_written_files_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = '                os.remove(store._path(folder + "/" + name if folder else name))\n'
+    sweep = '                forget(store._path(folder + "/" + name if folder else name))\n'
     keep = '                os.rename(store._path(name), store._path("left.new"))\n'
     break_firmware(tmp_path, monkeypatch, STORE, sweep, keep)
     monkeypatch.setattr(act, "LEAST_CUTS", 20)
