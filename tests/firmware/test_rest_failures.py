@@ -165,18 +165,24 @@ except MTLSError as error:
 # Timeouts and stale connections
 
 
+def silent(asked: list[bytes]) -> Callable[[socket.socket], None]:
+    """Answer the first request of all, and none after it; ``asked`` are those that came."""
+
+    def serve(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            asked.append(request)
+            if len(asked) == 1:
+                connection.sendall(OK)
+
+    return serve
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("read_timeout_ms", [None, 400], ids=["total", "read"])
 def test_a_timeout_on_a_kept_connection_is_not_sent_again(
     either: Rest, context: ssl.SSLContext, method: str, read_timeout_ms: int | None
 ) -> None:
     asked: list[bytes] = []
-
-    def silent(connection: socket.socket) -> None:
-        while request := read_request(connection):
-            asked.append(request)
-            if len(asked) == 1:
-                connection.sendall(OK)
 
     lines = f"""
 await s.get("/warm")
@@ -187,7 +193,7 @@ except MTLSError as error:
     out.append([type(error).__name__, str(error)])
 out.append(time.ticks_diff(time.ticks_ms(), start))
 """
-    with serving(silent, context=context) as (port, connections):
+    with serving(silent(asked), context=context) as (port, connections):
         [kind, said], took_ms = either(port, lines, read_timeout_ms=read_timeout_ms)
     assert kind == "Unreachable"
     assert "does not answer in time" in said
@@ -201,17 +207,11 @@ def test_a_timeout_on_a_kept_connection_is_sent_again_if_there_are_retries(
     """Once each: the connection that was silent is no stale one, which would cost none."""
     asked: list[bytes] = []
 
-    def silent(connection: socket.socket) -> None:
-        while request := read_request(connection):
-            asked.append(request)
-            if len(asked) == 1:
-                connection.sendall(OK)
-
     lines = """
 await s.get("/warm")
 await s.get("/x")
 """
-    with serving(silent, context=context) as (port, _):
+    with serving(silent(asked), context=context) as (port, _):
         [error] = either(port, lines, read_timeout_ms=200, retries=1)
     assert error[0] == "Unreachable"
     assert len(asked) == 3
