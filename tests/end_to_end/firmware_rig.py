@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from handfast.admin_client import AdminClient
-from handfast.boards import provision as provisioning
+from handfast.boards import device_library
 from handfast.boards.console import Console, Event
-from handfast.boards.device_library import DeviceLibrary
+from handfast.boards.device_code import Compact
 from handfast.boards.provision import provision
 from handfast.boards.qemu_mps2 import QemuMps2Board
 from handfast.boards.qemu_mps2_build import BOARD as QEMU_MPS2
@@ -37,10 +37,14 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEAD
         time.sleep(0.02)
 
 
-def give_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have boards given the library as source, for tests that look into it by its own names."""
-    files = {path.name: path.read_bytes() for path in (firmware_dir() / "mtls").glob("*.py")}
-    monkeypatch.setattr(provisioning, "device_library", lambda *_: DeviceLibrary(files, None))
+def give_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have boards given bytecode as always, but with the names that are in the source.
+
+    For tests that look into the library by its own names.
+    """
+    texts = {path.stem: path.read_text("utf-8") for path in (firmware_dir() / "mtls").glob("*.py")}
+    monkeypatch.setattr(device_library, "_compact_library", lambda: Compact(texts, {}))
+    monkeypatch.setattr(device_library, "_pack", lambda *_: {})
 
 
 class Rig:

@@ -13,7 +13,7 @@ from firmware_rig import (
     EACH_ONCE,
     SIMULATED,
     Rig,
-    give_source,
+    give_long_names,
     make_rig,
     profile_and_version,
 )
@@ -54,7 +54,7 @@ def rig_with_chip(
     gateway: GatewayProcess, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeRig]:
     """Makes a board with a chip beside it; slot 0 has the permanent key that it was sold with."""
-    give_source(monkeypatch)  # the chip's model calculates by the library's own names
+    give_long_names(monkeypatch)  # the chip's model calculates by the library's own names
     rigs = []
 
     def make(options: tuple[str, ...] = CALLBACK) -> Rig:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_source, make_rig
+from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_long_names, make_rig
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -147,7 +147,7 @@ def test_beside_other_tasks_it_renews_between_two_requests_on_one_session_at_a_t
     # the sessions are counted by. test_one_tls_session.py counts them there, in a larger heap.
     counted = rig.board.definition.name == "sim-esp32"
     if counted:
-        give_source(monkeypatch)
+        give_long_names(monkeypatch)
     main = _LOADING + (_COUNTING if counted else "") + _BESIDE_OTHER_TASKS
     rig.provision(files={"/main.py": main.encode()})
     console = rig.start()

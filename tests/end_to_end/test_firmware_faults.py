@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, give_source, make_rig
+from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, give_long_names, make_rig
 from provision_support import PASSPHRASE, running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -228,7 +228,7 @@ def test_the_gateway_says_how_often_to_report(rig: Rig) -> None:
 def test_a_session_on_a_board_without_time_sends_nothing(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give_source(monkeypatch)
+    give_long_names(monkeypatch)
     rig.provision()
     rig.start()
     rig.event("telemetry")
@@ -289,7 +289,7 @@ while True:
 def test_a_flash_that_is_full_at_any_write_of_a_renewal_keeps_the_leaf(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give_source(monkeypatch)
+    give_long_names(monkeypatch)
     rig.provision(files={"/main.py": _RENEW_ON_A_FULL_FLASH.encode()})
     console = rig.start()
     console.wait_for("DONE", DEADLINE_S)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from firmware_rig import EACH_ONCE, Rig, give_source, make_rig, wait_until
+from firmware_rig import EACH_ONCE, Rig, give_long_names, make_rig, wait_until
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -93,7 +93,7 @@ def test_a_board_refused_on_its_newest_slot_goes_to_the_other(
 def test_firmware_without_the_pointer_write_does_not_pass(
     new_rig: Callable[[str], Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give_source(monkeypatch)
+    give_long_names(monkeypatch)
     rig = new_rig("without-pointer")
     custody = (firmware_dir() / "mtls/custody.py").read_text()
     write = 'store._write("current", name.encode() + b"\\n")'

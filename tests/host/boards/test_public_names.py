@@ -157,7 +157,7 @@ def programs() -> Iterator[tuple[str, str]]:
     for top in ("host/handfast", "benchmarks", "tests"):
         for path in sorted((ROOT / top).rglob("*.py")):
             where = path.relative_to(ROOT).as_posix()
-            if not where.startswith(WITH_THE_SOURCE) and "give_source(" not in path.read_text():
+            if not where.startswith(WITH_THE_SOURCE) and "give_long_names(" not in path.read_text():
                 yield from ((where, text) for text in programs_in(path))
 
 
