@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import BOARDS, SIMULATED, Rig, make_rig, profile_and_version
+from firmware_rig import BOARDS, EACH_ONCE, Rig, make_rig, profile_and_version
 from provision_support import running_gateway
 
 from handfast.boards.serial_link import SerialLink
@@ -69,7 +69,7 @@ CALL = "agent.session.get('/v1/ping').raise_for_status()"
 _names = (f"short-of-heap-{number}" for number in itertools.count(1))
 
 
-@pytest.fixture(scope="module", params=sorted({*BOARDS, *SIMULATED}))
+@pytest.fixture(scope="module", params=sorted({*BOARDS, *EACH_ONCE}))
 def profile(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from firmware_rig import (
     EACH_ONCE,
-    SIMULATED,
     Rig,
     give_long_names,
     make_rig,
@@ -101,7 +100,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("profile", SIMULATED, indirect=True)
 def test_board_with_its_keys_in_a_chip_enrols_calls_and_renews(rig_with_chip: MakeRig) -> None:
     rig = rig_with_chip()
     rig.provision(secure_element=CHIP)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_long_names, make_rig
+from firmware_rig import DEADLINE_S, EACH_ONCE, SIMULATED, Rig, give_long_names, make_rig
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -35,6 +35,7 @@ def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path)
         yield rig
 
 
+@pytest.mark.parametrize("rig", EACH_ONCE, indirect=True)
 def test_a_board_renews_once_in_the_window_that_the_gateway_suggests(rig: Rig) -> None:
     rig.provision()
     rig.start()
@@ -52,6 +53,7 @@ def test_a_board_renews_once_in_the_window_that_the_gateway_suggests(rig: Rig) -
     assert not rig.console.events("error")
 
 
+@pytest.mark.parametrize("rig", EACH_ONCE, indirect=True)
 def test_a_window_that_makes_no_sense_is_ignored(rig: Rig) -> None:
     rig.provision()
     rig.gateway.set_config(rig.device_id, {"renewal_window": ["now", None]})
@@ -133,7 +135,7 @@ async def main():
     before = ticks
     await asyncio.sleep_ms(200)
     print("DONE", json.dumps([failed, ticks - before > 5, agent.status()["state"]]))
-    print("DONE2", globals().get("most"))
+    print("DONE2", most)
     running.cancel()
 
 asyncio.run(main())
@@ -143,18 +145,14 @@ asyncio.run(main())
 def test_beside_other_tasks_it_renews_between_two_requests_on_one_session_at_a_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The source has no room on sim-pico-w beside asyncio: its bytecode has, but not the names that
-    # the sessions are counted by. test_one_tls_session.py counts them there, in a larger heap.
-    counted = rig.board.definition.name == "sim-esp32"
-    if counted:
-        give_long_names(monkeypatch)
-    main = _LOADING + (_COUNTING if counted else "") + _BESIDE_OTHER_TASKS
+    give_long_names(monkeypatch)  # the sessions are counted by them
+    main = _LOADING + _COUNTING + _BESIDE_OTHER_TASKS
     rig.provision(files={"/main.py": main.encode()})
     console = rig.start()
     console.wait_for("DONE2", DEADLINE_S)
     said, most = (text for text in console.text.splitlines() if text.startswith("DONE"))
     assert json.loads(said.removeprefix("DONE")) == [0, True, "active"]
-    assert most == ("DONE2 1" if counted else "DONE2 None")
+    assert most == "DONE2 1"
     assert len(console.events("renewed")) >= 2
 
 

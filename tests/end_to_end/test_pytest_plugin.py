@@ -129,7 +129,7 @@ def test_each_worker_has_boards_of_its_own(project: Project) -> None:
     project.write(
         "test_many.py",
         """
-import os, pathlib, pytest
+import os, pathlib, pytest, time
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.boards(2)
@@ -138,6 +138,11 @@ def test_it(boards, number):
         board.exec("print('here')")
     name = os.environ["PYTEST_XDIST_WORKER"] + f".{number}"
     pathlib.Path(name).write_text("\\n".join(board.name for board in boards))
+    # A worker that is done may lend its boards to one that has only now begun.
+    give_up = time.monotonic() + 60
+    while not all(any(pathlib.Path().glob(worker + ".*")) for worker in ("gw0", "gw1")):
+        assert time.monotonic() < give_up, "the other worker has no boards"
+        time.sleep(0.02)
 """,
     )
     outcome = project.run("-n", "2", "--dist", "load", "--handfast-report=report.html")

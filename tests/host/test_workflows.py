@@ -7,6 +7,7 @@ not reach; a fork's wheel carries one, and pyproject.toml pins it.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -105,10 +106,12 @@ CALLS = {
 
 
 def recipe(target: str) -> str:
-    """Return what make would run for a target."""
+    """Return what make would run for a target, whatever the make that runs this test was told."""
+    told = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
     done = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", target, "WOKWI_CLI_TOKEN=x"],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in told},
         capture_output=True,
         text=True,
         timeout=60,
