@@ -59,6 +59,7 @@ class Agent:
     it raises is printed."""
 
     session_class = Session
+    _resync_ms = 30000  # until the time is asked for again
     prove_ms = 300  # how long a fresh leaf's connection is watched for a refusal
 
     def __init__(self, store, clock=None, on_event=None, timeout_ms=10000):

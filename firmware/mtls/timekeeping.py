@@ -11,6 +11,7 @@ from .heap import make_room
 from .utc import now
 
 _RESYNC_MS = const(30000)
+_MOST_MS = const(960000)
 
 
 def keep_time(agent):
@@ -35,7 +36,9 @@ def keep_time(agent):
     make_room()
     from .timesync import sync
 
-    agent._resync_at = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
+    # An answer that does not come blocks a board for as long as it waits: ever more seldom.
+    agent._resync_at = time.ticks_add(time.ticks_ms(), agent._resync_ms)
+    agent._resync_ms = min(2 * agent._resync_ms, _MOST_MS)
     try:
         source = sync(agent.store, clock, end, agent.timeout_ms)
     except MTLSError as error:
@@ -47,8 +50,10 @@ def keep_time(agent):
         source = clock.source
     agent._resync = False
     agent._tell("clock", ("source", source), ("time", clock.require()))
-    if source == "tsa" and agent._config["rtc"]:
-        with_chip(agent, None)
+    if source == "tsa":
+        agent._resync_ms = _RESYNC_MS
+        if agent._config["rtc"]:
+            with_chip(agent, None)
 
 
 def with_chip(agent, end):
