@@ -10,6 +10,7 @@ import pytest
 from device_interpreter import DEVICE_SCRIPTS, micropython_environment
 from hypothesis import given
 from hypothesis import strategies as st
+from mtls.errors import MTLSError
 
 sys.path.append(str(DEVICE_SCRIPTS))
 
@@ -32,6 +33,16 @@ def test_the_corpus_raises_nothing_but_the_librarys_errors(name: str) -> None:
     for label, data in INPUTS[name].items():
         taken = accepts(TARGETS[name], data)
         assert taken or not label.startswith("good"), f"{name}/{label} is right, and was refused"
+
+
+def test_each_nearly_right_time_stamp_is_refused_by_a_rule_of_its_own() -> None:
+    refusals = []
+    for label, data in INPUTS["tsp"].items():
+        if label.startswith("near"):
+            with pytest.raises(MTLSError) as refused:
+                TARGETS["tsp"](data)
+            refusals.append(str(refused.value))
+    assert len(set(refusals)) == len(refusals) >= 5
 
 
 @st.composite
