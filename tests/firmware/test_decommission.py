@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import random
 import shutil
@@ -29,6 +30,9 @@ _DECOMMISSION_AT, _SCRUB_AT, _LOOK_AT = 1_000_000_000, 1_200_000_000, 2_000_000_
 _SECOND_CUTS = int(os.environ.get("HANDFAST_SECOND_CUTS", "40"))
 _SCRUB_CUTS = 25
 _TOKEN, _PASSWORD = b"one-time-token", b"wifi-password"
+_DEVICE_ID, _SSID = b"board-in-the-cellar", b"network-of-the-house"
+_SEED = hashlib.sha256(b"seed").digest()
+_CERTIFICATE_BYTES, _ANCHOR_BYTES = 440, 900
 _TOMBSTONE = "mtls.erase"
 
 _MAIN = """
@@ -52,25 +56,28 @@ print("DONE")
 """
 
 _PREPARE = """
-import json, os
+import hashlib, json, os
 from mtls.store import Store
 store = Store()
+def certificate(name, size):
+    made = [hashlib.sha256(b"%s %d" % (name, n)).digest() for n in range(size // 32 + 1)]
+    return b"".join(made)[:size]
 os.mkdir("/mtls")
 os.mkdir("/mtls/anchor")
 def put(name, data):
     store._write(name, data)
-put("anchor/tls-0.der", bytes(900))
-put("config.json", json.dumps({"schema": 1, "device_id": "d", "api_url": "https://h",
-    "enrol_url": "https://h", "trust_domain": "t"}).encode())
-put("secret.json", b'{"token": "one-time-token", "wifi": {"home": "wifi-password"}}')
-store.put_seed(bytes(32))
+put("anchor/tls-0.der", certificate(b"anchor", ANCHOR_BYTES))
+put("config.json", json.dumps({"schema": 1, "device_id": DEVICE_ID, "api_url": "https://h",
+    "enrol_url": "https://h", "trust_domain": "t", "networks": [SSID]}).encode())
+put("secret.json", json.dumps({"token": TOKEN, "wifi": {SSID: PASSWORD}}).encode())
+put("seed", SEED)
 keys = [bytes.fromhex(one) for one in KEYS]
 from mtls.provision import install
-install(store, keys[0], bytes(440))
-for number, key in enumerate(keys[1:]):
-    name = "ab"[number % 2]
+install(store, keys[0], certificate(b"0", CERTIFICATE_BYTES))
+for number, key in enumerate(keys[1:], 1):
+    name = "ba"[number % 2]
     store.write_identity(name, key)
-    store.write_identity(name, key, bytes(440))
+    store.write_identity(name, key, certificate(b"%d" % number, CERTIFICATE_BYTES))
     store.set_current(name)
 """
 
@@ -81,8 +88,29 @@ def new_key() -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
+def certificate(name: str, size: int) -> list[bytes]:
+    """Return what stands for a certificate, in pieces of 32 octets that are nowhere else."""
+    return [hashlib.sha256(f"{name} {n}".encode()).digest() for n in range(size // 32)]
+
+
 def run(link: SerialLink, code: str, **values: object) -> str:
     return link.exec("".join(f"{name} = {value!r}\n" for name, value in values.items()) + code)
+
+
+def prepare(link: SerialLink, keys: list[bytes], then: str = "") -> None:
+    """Install all that a board is given, and rotate through the keys: the first is the IDevID's."""
+    run(
+        link,
+        _PREPARE + then,
+        KEYS=[key.hex() for key in keys],
+        DEVICE_ID=_DEVICE_ID.decode(),
+        SSID=_SSID.decode(),
+        TOKEN=_TOKEN.decode(),
+        PASSWORD=_PASSWORD.decode(),
+        SEED=_SEED,
+        ANCHOR_BYTES=_ANCHOR_BYTES,
+        CERTIFICATE_BYTES=_CERTIFICATE_BYTES,
+    )
 
 
 @pytest.fixture
@@ -101,12 +129,12 @@ def prepared(board: SimulatedBoard, tmp_path: Path) -> Path:
     with SerialLink.open(board.serial_url) as link:
         link.push(library(*_MODULES))
         link.soft_reset()
-        run(link, _PREPARE, KEYS=[key.hex() for key in keys])
+        prepare(link, keys)
         link.push({"/main.py": _MAIN.encode()})
     board.power_off()
     image = Path(shutil.copy(board.flash_image, tmp_path / "prepared.img"))
     assert len(keys_in_flash(image.read_bytes())) >= 3
-    assert _TOKEN in image.read_bytes()
+    assert {*_SEARCHED, "certificate 0", "certificate 3", "certificate 4"} <= left_on(image)
     return image
 
 
@@ -135,9 +163,26 @@ def look(board: SimulatedBoard) -> Found:
     return Found(*ast.literal_eval(next(line for line in told.splitlines() if line[:1] == "(")))
 
 
-def secrets_left(image: Path) -> list[object]:
+_MOST_KEYS = 9
+_SEARCHED = {
+    "token": [_TOKEN],
+    "password": [_PASSWORD],
+    "device id": [_DEVICE_ID],
+    "SSID": [_SSID],
+    "seed": [_SEED],
+    "anchor": certificate("anchor", _ANCHOR_BYTES),
+}
+_CERTIFICATES = {
+    f"certificate {n}": certificate(str(n), _CERTIFICATE_BYTES) for n in range(_MOST_KEYS)
+}
+
+
+def left_on(image: Path) -> set[str]:
+    """Return what of all that a board was given can be read on its raw flash, a piece is enough."""
     content = image.read_bytes()
-    return [*keys_in_flash(content), *[one for one in (_TOKEN, _PASSWORD) if one in content]]
+    searched = {**_SEARCHED, **_CERTIFICATES}
+    found = {name for name, pieces in searched.items() if any(one in content for one in pieces)}
+    return found | {f"key {key.scalar.hex()}" for key in keys_in_flash(content)}
 
 
 def operations(board: SimulatedBoard, prepared: Path, at: int) -> int:
@@ -156,7 +201,7 @@ def test_decommission_cut_anywhere_leaves_nothing_once_it_has_begun(
         found = look(board)
         assert found.nothing or (found.whole and not found.tombstone), f"cut at operation {cut}"
         if found.nothing:
-            assert secrets_left(board.flash_image) == [], f"cut at operation {cut}"
+            assert left_on(board.flash_image) == set(), f"cut at operation {cut}"
         begun.append(found.nothing)
     assert begun == sorted(begun), "once begun it stays so"
     # Its first write, the tombstone, is all that can fail to have happened.
@@ -173,7 +218,7 @@ def test_decommission_cut_twice_leaves_nothing(board: SimulatedBoard, prepared: 
         assert boot(board, _DECOMMISSION_AT, cut_after=first) is None
         boot(board, _LOOK_AT, cut_after=second)
         assert look(board).nothing, f"cut at {first}, then at {second}"
-        assert secrets_left(board.flash_image) == [], f"cut at {first}, then at {second}"
+        assert left_on(board.flash_image) == set(), f"cut at {first}, then at {second}"
 
 
 def test_scrubbing_cut_anywhere_keeps_the_identities(board: SimulatedBoard, prepared: Path) -> None:
@@ -189,7 +234,7 @@ def test_scrubbing_cut_anywhere_keeps_the_identities(board: SimulatedBoard, prep
 def test_what_the_raw_flash_holds_after_rotation_scrubbing_and_decommission(
     profile: str, version: str, tmp_path: Path
 ) -> None:
-    keys = [new_key() for _ in range(9)]
+    keys = [new_key() for _ in range(_MOST_KEYS)]
     scalars = {key: key[7:39] for key in keys}
     with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
 
@@ -202,15 +247,16 @@ def test_what_the_raw_flash_holds_after_rotation_scrubbing_and_decommission(
         with SerialLink.open(board.serial_url) as link:
             link.push(library(*_MODULES))
             link.soft_reset()
-            run(link, _PREPARE + "store.forget_token()", KEYS=[key.hex() for key in keys])
+            prepare(link, keys, "store.forget_token()")
             # littlefs copies on write: superseded keys and the used token are there to be read.
             assert set(readable()) > {0, 7, 8}
             assert _TOKEN in board.flash_image.read_bytes()
             run(link, "store.scrub()")
             assert readable() == [0, 7, 8], "the IDevID's and the two slots' own"
-            assert secrets_left(board.flash_image)[3:] == [_PASSWORD]
+            in_use = {*_SEARCHED, *(f"certificate {n}" for n in (0, 7, 8))} - {"token"}
+            assert {one for one in left_on(board.flash_image) if one[:4] != "key "} == in_use
             run(link, "store.decommission()")
-            assert secrets_left(board.flash_image) == []
+            assert left_on(board.flash_image) == set()
 
 
 @pytest.mark.usefixtures("prepared")
@@ -228,4 +274,4 @@ def test_keys_that_cannot_be_erased_are_told(board: SimulatedBoard) -> None:
         )
     assert told.startswith("StoreDamaged 1 keys are still readable: erase the whole flash\n")
     assert "mtls" not in told.splitlines()[1]
-    assert secrets_left(board.flash_image) == []
+    assert left_on(board.flash_image) == set()

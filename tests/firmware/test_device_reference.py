@@ -100,6 +100,21 @@ def test_every_public_name_is_in_the_reference(place: str) -> None:
     assert not missing, f"{place}: say what they are for, or name them in HIDDEN"
 
 
+def test_what_an_agent_has_to_be_read_is_in_the_reference_and_so_is_the_version() -> None:
+    names = {
+        target.attr
+        for node in ast.walk(ast.parse((LIBRARY / "agent.py").read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        for target in ast.walk(node)
+        if isinstance(target, ast.Attribute)
+        and isinstance(target.ctx, ast.Store)
+        and is_public(target.attr)
+    }
+    assert names >= {"active", "failures", "last_error", "not_after", "not_before"}
+    wanted = [*(f"agent.{name}" for name in sorted(names)), "mtls.__version__"]
+    assert [name for name in wanted if not re.search(rf"\b{name}\b", CODE)] == []
+
+
 def test_what_is_left_out_of_the_reference_is_there() -> None:
     assert {f"{name}.py" for name in OWN} <= {path.name for path in LIBRARY.glob("*.py")}
     assert set(HIDDEN) <= set(PUBLIC)

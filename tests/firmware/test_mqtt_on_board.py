@@ -37,16 +37,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def device_ca() -> Plan:
-    return Plan(
-        subject="device",
-        key=rsa_key("device"),
-        issuer="device",
-        issuer_key=rsa_key("device"),
+def authority(name: str, issuer: str) -> bytes:
+    """Return a CA's certificate as it stands in a file of those that are trusted."""
+    plan = Plan(
+        subject=name,
+        key=rsa_key(name),
+        issuer=issuer,
+        issuer_key=rsa_key(issuer),
         ca=True,
         not_before=NOW - HOUR,
         not_after=NOW + HOUR,
     )
+    return plan.make().public_bytes(Encoding.PEM)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +65,12 @@ def broker(unpacked: Path, tmp_path: Path) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server_context(tmp_path)  # leaves server.pem: key and certificate
-    (tmp_path / "device.pem").write_bytes(device_ca().make().public_bytes(Encoding.PEM))
+    # As examples/mqtt.py says: boards send their leaf alone, and OpenSSL wants a path to the root.
+    trusted = authority("device", "root") + authority("root", "root")
+    (tmp_path / "device-ca-and-root.pem").write_bytes(trusted)
     settings = tmp_path / "mosquitto.conf"
     settings.write_text(
-        f"listener {port} 127.0.0.1\ncafile {tmp_path}/device.pem\n"
+        f"listener {port} 127.0.0.1\ncafile {tmp_path}/device-ca-and-root.pem\n"
         f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.pem\n"
         f"require_certificate true\nuse_identity_as_username true\nuser {getpass.getuser()}\n"
     )

@@ -13,12 +13,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cut_power import library
 from device_pki import Plan, rsa_key
 from hostile_peer import OK, answer, serving
+from mtls.custody import pack_identity
 from test_client_on_board import HOUR, NOW, server_ca, server_context
 from test_rest_on_board import Rest, rest
 
 from handfast.boards.archives import unpack
+from handfast.boards.serial_link import SerialLink
+from handfast.boards.simulator import SimulatedBoard
 from handfast.boards.sources import fetch, find_source
 from handfast.resources import firmware_dir
 
@@ -162,6 +166,55 @@ def test_a_cert_for_another_key_is_told_and_nothing_sent(rest: Rest, tmp_path: P
         [error] = rest(port, wrap(PAIR))
     assert error == ["StoreDamaged", "the certificate given is for another key"]
     assert not any(heard)
+
+
+# The board's own: a board with the library, its state at /mtls, and nothing set in their place
+
+OWN = """
+import socket
+from mtls import ssl
+sock = socket.socket()
+sock.connect(socket.getaddrinfo("127.0.0.1", PORT)[0][-1])
+stream = ssl.wrap_socket(sock, server_hostname="127.0.0.1")
+stream.write(b"GET / HTTP/1.1\\r\\n\\r\\n")
+print(stream.read(15).decode())
+stream.close()
+"""
+
+
+@pytest.mark.parametrize(("profile", "version"), [("sim-pico-w", None), ("sim-esp32", "1.25.0")])
+def test_without_key_and_cert_the_slot_that_counts_is_presented(
+    tmp_path: Path, demanding: ssl.SSLContext, profile: str, version: str | None
+) -> None:
+    slots = {name: ec.generate_private_key(ec.SECP256R1()) for name in "ab"}
+    leaves = {name: device_leaf(key).public_bytes(Encoding.DER) for name, key in slots.items()}
+    files = {
+        f"/mtls/slot-{name}": pack_identity(
+            key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+            leaves[name],
+        )
+        for name, key in slots.items()
+    }
+    files["/mtls/current"] = b"b\n"
+    files["/mtls/anchor/tls-0.der"] = server_ca().make().public_bytes(Encoding.DER)
+    modules = [path.stem for path in (firmware_dir() / "mtls").glob("*.py")]
+    presented: list[bytes | None] = []
+
+    def look(connection: socket.socket) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        presented.append(connection.getpeercert(binary_form=True))
+        answer(OK)(connection)
+
+    with (
+        SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board,
+        serving(look, context=demanding) as (port, _),
+    ):
+        board.power_on(rtc=int(NOW.timestamp()))
+        with SerialLink.open(board.serial_url) as link:
+            link.push({**library(*modules), **files})
+            link.soft_reset()
+            assert link.exec(f"PORT = {port}\n{OWN}").split("\n")[0].strip() == ANSWERED
+    assert presented == [leaves["b"]]
 
 
 # do_handshake

@@ -34,6 +34,31 @@ _CONFIG = {
 }
 
 
+def nearly_right(time_stamp: bytes) -> dict[str, bytes]:
+    """Return what a right time-stamp becomes by another octet, each refused by another rule.
+
+    A fuzzer that goes by lines reached hardly gets past the signed digest by itself.
+    """
+    from device_pki import IMPRINT, NONCE, RSA
+    from mtls import der
+
+    def changed(at: int, octet: int) -> bytes:
+        return time_stamp[:at] + bytes([octet]) + time_stamp[at + 1 :]
+
+    nonce = time_stamp.index(der.integer(NONCE))
+    # The time comes after the imprint, the signature after the last name of its algorithm.
+    time = time_stamp.index(b"Z", time_stamp.index(IMPRINT))
+    algorithm = time_stamp.rindex(RSA)
+    signature = algorithm + len(RSA)
+    return {
+        "near-nonce": changed(nonce + 6, time_stamp[nonce + 6] ^ 1),
+        "near-time": changed(time - 1, time_stamp[time - 1] ^ 1),
+        "near-algorithm": changed(signature - 3, 5),  # sha1WithRSAEncryption
+        "near-length": changed(signature + 3, 1),  # an octet more than there are
+        "near-signature": changed(len(time_stamp) - 1, time_stamp[-1] ^ 1),
+    }
+
+
 def seeds() -> Mapping[str, Mapping[str, bytes]]:
     """Return parser → name → input."""
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -55,6 +80,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
     nonce = hashlib.sha256(b"ntp").digest()[:8]
     answer = b"\x24\x02\x00\x00" + bytes(20) + nonce + bytes(8) + b"\xed\x00\x00\x00" + bytes(4)
     assert ntp.parse(answer, nonce)
+    time_stamp = reply_by(tsa, server).make()
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n"
     return {
         "": {"anchor.der": encoded(server)},
@@ -74,7 +100,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "pkcs7": {"good": pkcs7.serialize_certificates([root, server], Encoding.DER)},
         "secrets": {"good": b'{"token": "t", "wifi": {"home": "p"}}'},
         "slot": {"good": pack_identity(sec1, encoded(tsa)), "good-key": pack_identity(sec1)},
-        "tsp": {"good": reply_by(tsa, server).make()},
+        "tsp": {"good": time_stamp, **nearly_right(time_stamp)},
         "url": {"good": b"https://host:8443/path", "good-6": b"http://[::1]:80/"},
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from handfast.boards.identify import literal
 from handfast.boards.serial_link import SerialLink
@@ -416,6 +417,9 @@ class Decommission(CutSequence):
     name = "decommission"
     _SECTORS = 124
 
+    def __init__(self) -> None:
+        self._tokens: dict[Path, str] = {}  # by the flash image of the board that was given it
+
     @contextmanager
     def prepare(self, rig: Rig) -> Iterator[DemoBoard]:
         """Let it enrol by a token; it has an IDevID and a Wi-Fi password too."""
@@ -425,6 +429,11 @@ class Decommission(CutSequence):
             "with open('/mtls/secret.json', 'w') as file:\n json.dump(secret, file)"
         )
         with rig.provisioned(self.name, token=True, code=secret, sectors=self._SECTORS) as board:
+            with rig.repl(board) as link:
+                token = literal(link, "from mtls.store import Store\nprint(repr(Store().token()))")
+            image = board.board.flash_image
+            expect(token.encode() in image.read_bytes(), "its token is not found even while kept")
+            self._tokens[image] = token
             _boot(rig, board, None)
             yield board
 
@@ -454,6 +463,8 @@ class Decommission(CutSequence):
         left = len(keys_in_flash(image))
         expect(left == 0, f"{left} private keys are readable on its flash")
         expect(_WIFI_PASSWORD.encode() not in image, "its Wi-Fi password is readable on its flash")
+        token = self._tokens[board.board.flash_image]
+        expect(token.encode() not in image, "its token is readable on its flash")
 
 
 SEQUENCES: dict[str, CutSequence] = {
