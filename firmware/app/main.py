@@ -119,28 +119,33 @@ def start(store):
     return agent, Reporter(agent, store.config(), boot_id)
 
 
-class NoWatchdog:
+class Watchdog:
+    """The chip's, where config.json asks for one: made once a boot, however often `run` begins
+    again. Its making counts as progress, and some ports can start it only once."""
+
+    def __init__(self):
+        self._dog = None
+
+    def start(self, config):
+        if config["watchdog_s"] and self._dog is None:
+            from mtls import watchdog
+
+            self._dog = watchdog.Watchdog(config["watchdog_s"])
+
     def progress(self):
-        pass
+        if self._dog is not None:
+            self._dog.progress()
 
 
-def watchdog(config):
-    if not config["watchdog_s"]:
-        return NoWatchdog()
-    from mtls.watchdog import Watchdog
-
-    return Watchdog(config["watchdog_s"])
-
-
-def run():
+def run(dog):
     mtls.preload()
     from mtls.store import Store
 
     store = Store()
     config = store.config()
+    dog.start(config)  # before anything that can fail for ever
     if config["secure_element"]:
         mtls.preload("atecc")
-    dog = watchdog(config)
     network = None
     if config["networks"]:
         from mtls.net import Network
@@ -183,10 +188,11 @@ def _earlier(a, b):
 
 def main():
     """Run for ever: whatever goes wrong ends in one line, and in another try."""
+    dog = Watchdog()
     wait_ms = 2500
     while True:
         try:
-            run()
+            run(dog)
         except Exception as error:
             say_error(error)
             # Each try writes the seed anew: not for ever every few seconds.

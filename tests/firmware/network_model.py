@@ -120,10 +120,13 @@ class SPI(Pin):
 
 class WDT:
     running = None
+    made = 0
+    once = True  # False: a port that lets a program start it again, which feeds it
 
     def __init__(self, timeout):
         assert timeout <= 8388, "rp2 allows no more"
-        assert WDT.running is None, "it cannot be started twice"
+        WDT.made += 1
+        assert WDT.running is None or not WDT.once, "it cannot be started twice"
         WDT.running = self
         self.timeout = timeout
         self.fed_at = clock.now_ms
@@ -138,6 +141,7 @@ class WDT:
 class Timer:
     PERIODIC = 1
     running = None
+    started = []  # all of them: nobody stops one
 
     def __init__(self, number):
         if number < 0 and Timer.numbered:
@@ -150,3 +154,4 @@ class Timer:
         self.period = period
         self.callback = callback
         Timer.running = self
+        Timer.started.append(self)
