@@ -18,6 +18,7 @@ REASONS = {
     "debian's": ("debian", "", "has no machine esp32"),
     "broken": ("none", "", "does not run"),
     "no slirp": ("wifi", "ppp", "apt install slirp"),
+    "no network": ("openeth", "", "would have no network"),
 }
 
 
