@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +97,21 @@ class Rig:
 
     def repl(self, code: str) -> str:
         """Interrupt the application as it starts, run code, and leave the board switched off."""
+        with self.prompt() as run:
+            return run(code)
+
+    @contextmanager
+    def prompt(self) -> Iterator[Callable[[str], str]]:
+        """Interrupt the application as it starts; what is yielded runs code, all in one boot.
+
+        It returns what the code printed; the names that it gave are there for the next. The board
+        is switched off at the end.
+        """
         self.board.power_on()
         with SerialLink.open(self.board.serial_url) as link:
             link.soft_reset()
-            printed = link.exec(code, timeout_s=DEADLINE_S)
+            yield partial(link.exec, timeout_s=DEADLINE_S)
         self.board.power_off()
-        return printed
 
     def push(self, files: dict[str, bytes]) -> None:
         self.board.power_on()

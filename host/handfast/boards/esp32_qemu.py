@@ -35,7 +35,7 @@ FLASH_BOOT: Final = 0x12
 DOWNLOAD: Final = 0x0F
 
 Network = Literal["wifi", "openeth", "ppp", "none"]
-# What each is to QEMU, and how it is to be found among the models that a build lists.
+# What each is to QEMU; that of Wi-Fi is looked for among the models that a build lists.
 _NIC_MODELS: Final[dict[Network, str]] = {"wifi": "esp32_wifi", "openeth": "open_eth"}
 
 _EMULATOR: Final = "qemu-system-xtensa"
@@ -85,15 +85,17 @@ def find_firmware(firmware: Path | None = None) -> Path:
 
 
 def find_network(emulator: str) -> Network:
-    """Return the network that is set, else the best of what is here.
+    """Return the network that is set, else Wi-Fi where the emulator has it, else PPP.
 
-    MicroPython's official image has drivers for Wi-Fi and PPP, and none for OpenETH
-    (MicroPython 1.26.1, ports/esp32: boards/sdkconfig.base has CONFIG_LWIP_PPP_SUPPORT,
-    network_ppp.c is ``network.PPP``, and OpenETH is nowhere). So PPP goes before OpenETH, which
-    every build of Espressif's has.
+    Never OpenETH, which every build of Espressif's has: MicroPython has no driver for it, and a
+    board without a network would be the result. Of 1.25.0 and 1.26.1, ports/esp32: network_lan.c
+    makes the chip's own MAC or one of three SPI chips, esp_eth_mac_new_openeth is nowhere;
+    network_ppp.c is ``network.PPP``, which boards/sdkconfig.base switches on. Who has added a
+    driver says so by the setting.
 
     Raises:
         UsageError: no such network is known.
+        EnvironmentProblem: none is set, and there is none that MicroPython has a driver for.
     """
     asked = os.environ.get(NETWORK_VARIABLE, "")
     if asked:
@@ -101,12 +103,15 @@ def find_network(emulator: str) -> Network:
             if asked == network:
                 return network
         raise UsageError(f"{NETWORK_VARIABLE} is {asked!r}: wifi, openeth, ppp or none")
-    models = _asked(emulator, "-machine", "esp32", "-nic", "model=help")
-    if _NIC_MODELS["wifi"] in models:
+    if _NIC_MODELS["wifi"] in _asked(emulator, "-machine", "esp32", "-nic", "model=help"):
         return "wifi"
-    if not slirp.why_missing():
+    if not (reason := slirp.why_missing()):
         return "ppp"
-    return "openeth" if _NIC_MODELS["openeth"] in models else "none"
+    raise EnvironmentProblem(
+        f"esp32-qemu would have no network: {emulator} has no Wi-Fi, MicroPython has no driver for "
+        f"its Ethernet port, and {reason}. {NETWORK_VARIABLE}=none is a board without one, "
+        "=openeth is for a MicroPython to which you have added the driver"
+    )
 
 
 def why_missing() -> str:
@@ -204,7 +209,7 @@ class Esp32QemuBoard(QemuBoard):
             :func:`find_network` says. By ``ppp`` it is once it dials (boards/esp32-qemu/uplink.py).
 
     Raises:
-        EnvironmentProblem: no emulator, no firmware, or no slirp for PPP.
+        EnvironmentProblem: no emulator, no firmware, no slirp for PPP, or no network at all.
         Refused: the firmware is not an ESP32's.
     """
 

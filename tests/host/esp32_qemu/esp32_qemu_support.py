@@ -18,8 +18,15 @@ from typing import Any
 import esp32_network_model
 import pytest
 
+from handfast.boards import slirp
 from handfast.boards.builder import build_simulator
-from handfast.boards.esp32_qemu import EMULATOR_VARIABLE, FIRMWARE_VARIABLE, NETWORK_VARIABLE
+from handfast.boards.esp32_qemu import (
+    BOARD,
+    EMULATOR_VARIABLE,
+    FIRMWARE_VARIABLE,
+    NETWORK_VARIABLE,
+    why_missing,
+)
 from handfast.resources import boards_dir
 from ppp_client_model import DEADLINE_S, PppClientModel
 
@@ -31,6 +38,15 @@ UPLINK = boards_dir() / "esp32-qemu" / "uplink.py"
 def esp_image(chip_id: int = 0, size: int = 20_001) -> bytes:
     header = struct.pack("<BBBBI4sHB", 0xE9, 1, 2, 0x20, 0x40080000, bytes(4), chip_id, 0)
     return header + bytes(range(256)) * (size // 256) + b"\x01\x02\x03"
+
+
+def skip_where_left_out(*, by_ppp: bool = False) -> None:
+    """Skip a test that takes the user's own emulator, with the reason.
+
+    Each reason has the same beginning, by which tests/allowed_skips.txt knows it.
+    """
+    if reason := why_missing() or (slirp.why_missing() if by_ppp else ""):
+        pytest.skip(f"{BOARD} is left out: {reason}")
 
 
 class Installed:

@@ -201,6 +201,9 @@ def test_each_thing_that_is_missing_is_said(
     program = emulator("debian")
     assert "has no machine esp32" in why_missing()
     emulator("openeth")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "would have no network" in why_missing()
+    with_silent_slirp(tmp_path, monkeypatch)
     assert "needs a MicroPython image" in why_missing()
     monkeypatch.setenv(FIRMWARE_VARIABLE, str(firmware))
     assert why_missing() == ""
@@ -211,29 +214,43 @@ def test_each_thing_that_is_missing_is_said(
 
 
 @pytest.mark.parametrize(
-    ("build", "slirp", "network"),
-    [
-        ("wifi", True, "wifi"),
-        ("openeth", True, "ppp"),  # what the official image has a driver for
-        ("openeth", False, "openeth"),
-        ("without-nic", True, "ppp"),
-        ("without-nic", False, "none"),
-    ],
+    ("build", "network"),
+    [("wifi", "wifi"), ("openeth", "ppp"), ("without-nic", "ppp")],
 )
-def test_the_network_is_the_best_of_what_is_here(
+def test_the_network_is_one_that_micropython_has_a_driver_for(
     emulator: Installed,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     build: str,
-    slirp: bool,
     network: str,
 ) -> None:
     program = emulator(build)
-    if slirp:
-        with_silent_slirp(tmp_path, monkeypatch)
-    else:
-        monkeypatch.setenv("PATH", str(tmp_path))
+    with_silent_slirp(tmp_path, monkeypatch)
     assert find_network(str(program)) == network
+
+
+@pytest.mark.parametrize("build", ["openeth", "without-nic"])
+def test_a_board_that_would_have_no_network_is_an_error_unless_one_asks_for_it(
+    emulator: Installed,
+    firmware: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: str,
+) -> None:
+    """OpenETH is none by default: MicroPython has no driver for it."""
+    program = str(emulator(build))
+    monkeypatch.setenv(FIRMWARE_VARIABLE, str(firmware))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentProblem) as raised:
+        Esp32QemuBoard(directory=tmp_path / "b")
+    said = str(raised.value)
+    assert why_missing() == said
+    for way_out in ("apt install slirp", f"{NETWORK_VARIABLE}=none", "=openeth"):
+        assert way_out in said
+    for chosen in ("none", "openeth"):
+        monkeypatch.setenv(NETWORK_VARIABLE, chosen)
+        assert why_missing() == ""
+        assert find_network(program) == chosen
 
 
 def test_a_network_that_is_set_is_taken(

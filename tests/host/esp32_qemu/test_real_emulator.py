@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from esp32_qemu_support import UPLINK
+from esp32_qemu_support import UPLINK, skip_where_left_out
 
 from handfast.boards import slirp
-from handfast.boards.esp32_qemu import Esp32QemuBoard, why_missing
+from handfast.boards.esp32_qemu import Esp32QemuBoard
 from handfast.boards.serial_link import SerialLink
 
 _BOOT_S = 60.0
@@ -18,8 +18,7 @@ _BOOT_S = 60.0
 
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Esp32QemuBoard]:
-    if reason := why_missing():
-        pytest.skip(reason)
+    skip_where_left_out()
     with Esp32QemuBoard(directory=tmp_path) as board:
         yield board
 
@@ -48,10 +47,7 @@ def test_esptool_flashes_it(board: Esp32QemuBoard) -> None:
 
 
 def test_it_reaches_this_machine_by_ppp(tmp_path: Path) -> None:
-    if reason := why_missing():
-        pytest.skip(reason)
-    if reason := slirp.why_missing():
-        pytest.skip(f"esp32-qemu needs slirp: {reason}")
+    skip_where_left_out(by_ppp=True)
     with (
         Esp32QemuBoard(directory=tmp_path, network="ppp") as board,
         socket.create_server(("127.0.0.1", 0)) as server,
