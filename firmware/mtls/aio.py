@@ -138,9 +138,9 @@ class Session(client.SessionBase):
     async def __aexit__(self, *_):
         self.close()
 
-    async def request(self, method, path, timeout_ms=None, **options):
+    async def request(self, method, path, timeout_ms=None, timeout=None, **options):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
-        deadline = tls.deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
+        deadline = tls.deadline_in(self._total(timeout_ms, timeout))
         await self._take(tls.left_ms(deadline))
         try:
             self._start(tls.left_ms(deadline))

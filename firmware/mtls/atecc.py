@@ -297,9 +297,8 @@ def sign_handshakes(context, identity):
     """Let a tls.SSLContext answer with an identity whose key is in a chip."""
     if not hasattr(context, "ecdsa_sign_callback"):
         raise ConfigError(
-            "this firmware signs TLS handshakes by keys on flash only: one built with"
-            " MICROPY_PY_SSL_ECDSA_SIGN_ALT=1 can use the key of %s, which is in a chip"
-            % identity.name
+            "the key of %s is in a chip: TLS with it needs a firmware that is built with"
+            " MICROPY_PY_SSL_ECDSA_SIGN_ALT=1" % identity.name
         )
     key = identity.key()
     context.load_cert_chain(identity.cert_der, key.stand_in())

@@ -278,10 +278,16 @@ class SessionBase:
         call.max_body_bytes = max_body_bytes
         return call
 
+    def _total(self, timeout_ms, timeout):
+        """Return what a request has in all, in ms; `timeout` is in seconds, as in requests."""
+        if timeout_ms is None:
+            timeout_ms = self.timeout_ms if timeout is None else int(timeout * 1000)
+        return timeout_ms
+
     def _start(self, timeout_ms):
         if self._parser is None:
             self._parser = ResponseParser()
-        self._deadline = deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
+        self._deadline = deadline_in(timeout_ms)
         if self._response is not None or (self._connection and self._connection.stale()):
             self.close()
 
@@ -406,17 +412,18 @@ class Session(SessionBase):
             raise
         self._opened(began)
 
-    def request(self, method, path, timeout_ms=None, **options):
+    def request(self, method, path, timeout_ms=None, timeout=None, **options):
         """Return the Response, whatever its status.
 
         Options: `params`, `headers`, `json`, `data` (bytes, text, a form, a file, an iterator),
-        `timeout_ms`, `allow_redirects`, `idempotent` (True lets a POST be sent again), and
-        `stream`, which leaves the body on the connection, of any size unless `max_body_bytes` is
-        given, for readinto and iter_content; the next request gives up what was not read.
+        `timeout_ms` or `timeout` in seconds, `allow_redirects`, `idempotent` (True lets a POST be
+        sent again), and `stream`, which leaves the body on the connection, of any size unless
+        `max_body_bytes` is given, for readinto and iter_content; the next request gives up what
+        was not read.
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
         try:
-            self._start(timeout_ms)
+            self._start(self._total(timeout_ms, timeout))
             call = self._call(method, path, **options)
             while True:
                 response = self._try(call)

@@ -32,7 +32,7 @@ def read(settings):
     except OSError:
         raise _silent(settings)
     if stopped:
-        raise ClockNotSet("the DS3231 has lost its time: its battery is empty, or new")
+        raise ClockNotSet("the DS3231 has lost its time: is its battery empty?")
     return parse(registers)
 
 

@@ -207,7 +207,7 @@ def dial(host, port, deadline):
     try:
         raw = socket.socket(info[0], info[1], info[2])
     except OSError as error:
-        raise _unreachable(host, port, "gets no connection: no socket is left, close one", error)
+        raise _unreachable(host, port, "is not called: no socket is left", error)
     raw.setblocking(False)
     try:
         raw.connect(info[-1])

@@ -177,10 +177,13 @@ def silent(asked: list[bytes]) -> Callable[[socket.socket], None]:
     return serve
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize(
+    ("method", "total"),
+    [("GET", "timeout_ms=800"), ("PUT", "timeout_ms=800"), ("GET", "timeout=0.8")],
+)
 @pytest.mark.parametrize("read_timeout_ms", [None, 400], ids=["total", "read"])
 def test_a_timeout_on_a_kept_connection_is_not_sent_again(
-    either: Rest, context: ssl.SSLContext, method: str, read_timeout_ms: int | None
+    either: Rest, context: ssl.SSLContext, method: str, total: str, read_timeout_ms: int | None
 ) -> None:
     asked: list[bytes] = []
 
@@ -188,7 +191,7 @@ def test_a_timeout_on_a_kept_connection_is_not_sent_again(
 await s.get("/warm")
 start = time.ticks_ms()
 try:
-    await s.request("{method}", "/x", timeout_ms=800)
+    await s.request("{method}", "/x", {total})
 except MTLSError as error:
     out.append([type(error).__name__, str(error)])
 out.append(time.ticks_diff(time.ticks_ms(), start))
