@@ -140,7 +140,9 @@ class Session(client.SessionBase):
 
     async def request(self, method, path, timeout_ms=None, timeout=None, **options):
         """Return the Response, whatever its status; options and errors are mtls.Session's."""
-        deadline = tls.deadline_in(self._total(timeout_ms, timeout))
+        if timeout is not None:
+            timeout_ms = int(timeout * 1000)
+        deadline = tls.deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
         await self._take(tls.left_ms(deadline))
         try:
             self._start(tls.left_ms(deadline))

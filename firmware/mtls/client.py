@@ -278,16 +278,12 @@ class SessionBase:
         call.max_body_bytes = max_body_bytes
         return call
 
-    def _total(self, timeout_ms, timeout):
-        """Return what a request has in all, in ms; `timeout` is in seconds, as in requests."""
-        if timeout_ms is None:
-            timeout_ms = self.timeout_ms if timeout is None else int(timeout * 1000)
-        return timeout_ms
-
-    def _start(self, timeout_ms):
+    def _start(self, timeout_ms, timeout=None):
         if self._parser is None:
             self._parser = ResponseParser()
-        self._deadline = deadline_in(timeout_ms)
+        if timeout is not None:
+            timeout_ms = int(timeout * 1000)
+        self._deadline = deadline_in(self.timeout_ms if timeout_ms is None else timeout_ms)
         if self._response is not None or (self._connection and self._connection.stale()):
             self.close()
 
@@ -423,7 +419,7 @@ class Session(SessionBase):
         Raises Unreachable, Untrusted, Refused (at the handshake), ProtocolError, OutOfMemory.
         """
         try:
-            self._start(self._total(timeout_ms, timeout))
+            self._start(timeout_ms, timeout)
             call = self._call(method, path, **options)
             while True:
                 response = self._try(call)
