@@ -4,37 +4,21 @@
 import json
 import sys
 
+sys.path.append(__file__.rsplit("/", 2)[0])
 import mtls
 from mtls import timekeeping, timesync
 from mtls.agent import Agent
 from mtls.errors import Unreachable
 from mtls.store import Store
+from network_model import ClockModel
 
-
-class Ticks:
-    """MicroPython's `time`, as far as timekeeping uses it."""
-
-    ms = 0
-
-    @classmethod
-    def ticks_ms(cls):
-        return cls.ms
-
-    @staticmethod
-    def ticks_add(a, b):
-        return a + b
-
-    @staticmethod
-    def ticks_diff(a, b):
-        return a - b
-
-
+clock = ClockModel()
 asked = []
 answers = False
 
 
 def sync(_store, _clock, _end, _timeout_ms):
-    asked.append(Ticks.ms // 1000)
+    asked.append(clock.now_ms // 1000)
     if not answers:
         raise Unreachable("silent")
     agent.clock.source = "tsa"
@@ -43,14 +27,14 @@ def sync(_store, _clock, _end, _timeout_ms):
 
 def questions(seconds):
     del asked[:]
-    end = Ticks.ms + seconds * 1000
-    while Ticks.ms < end:
+    end = clock.now_ms + seconds * 1000
+    while clock.now_ms < end:
         timekeeping.keep_time(agent)
-        Ticks.ms += 1000
+        clock.now_ms += 1000
     return asked[:]
 
 
-timekeeping.time = Ticks
+timekeeping.time = clock
 timekeeping.make_room = lambda: None  # which would unload timesync
 timesync.sync = sync
 store = Store(sys.argv[1])
