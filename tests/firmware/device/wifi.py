@@ -4,8 +4,10 @@
 import json
 import sys
 
+sys.path.append(__file__.rsplit("/", 2)[0])
 from mtls import net
 from mtls.errors import Unreachable
+from network_model import ClockModel
 
 configured, in_reach, busy = [json.loads(text) for text in sys.argv[1:4]]
 tried = []
@@ -52,30 +54,8 @@ class Store:
         return "password of " + ssid
 
 
-class TimeModel:
-    """Sleeping is all that makes time pass."""
-
-    now_ms = 0
-
-    @classmethod
-    def ticks_ms(cls):
-        return cls.now_ms
-
-    @staticmethod
-    def ticks_add(ticks, ms):
-        return ticks + ms
-
-    @staticmethod
-    def ticks_diff(end, start):
-        return end - start
-
-    @classmethod
-    def sleep_ms(cls, ms):
-        cls.now_ms += ms
-
-
 sys.modules["network"] = NetworkModel
-net.time = TimeModel
+net.time = ClockModel()  # sleeping is all that makes time pass
 for _ in range(2):  # the second time it is still joined, or it still is not
     try:
         print(net.up(Store()))
