@@ -1,17 +1,30 @@
-"""The life of an emulated RP2040 whose firmware has all options: TLS 1.3, and sessions resumed."""
+"""The life of an emulated RP2040 whose firmware has all options: TLS 1.3, sessions resumed, and
+handshakes that are signed elsewhere than on the board."""
 
 from __future__ import annotations
 
+import socketserver
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
 from provision_support import running_gateway
 from rp2040_support import PATIENCE_S, flash, gateway_options, run
 
 from handfast.boards.firmware_options import ALL
 from handfast.boards.provision import provision
-from handfast.boards.rp2040 import EmulatedRp2040
+from handfast.boards.rp2040 import HOST_FROM_BOARD, EmulatedRp2040
 from handfast.boards.rp2040_build import build_firmware
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.gateway_process import GatewayProcess, as_boards_reach
@@ -19,15 +32,20 @@ from handfast.resources import firmware_dir
 
 # A fresh heap, the network, and the gateway's time: what a connection of the library's needs.
 BEGIN = """
-import sys
-sys.path.append('/examples')
-import resumption
 import mtls, uplink
 from mtls.clock import Clock
 from mtls.timesync import sync
 uplink.up(60000)
 store = mtls.Store()
 sync(store, Clock(store))
+"""
+# The library is imported after it.
+RESUMPTION = """
+import sys
+sys.path.append('/examples')
+import resumption
+"""
+CALLS = """
 def call(session):
     answer = session.get('/v1/ping')
     cipher = session._connection._stream.cipher()
@@ -35,7 +53,56 @@ def call(session):
     session.close()
 """
 
+# `sign` has the digest signed by whom `signing_elsewhere` serves, as a chip would do it; the key
+# that mbedTLS is shown beside the certificate is another one.
+SIGN_ELSEWHERE = """
+import socket
+from mtls.tls import client_context
+
+def sign(shown, digest):
+    line = socket.socket()
+    line.connect(({host!r}, {port}))
+    line.write(bytes((len(digest),)) + digest)
+    signature = line.read()
+    line.close()
+    return signature
+
+def talk(callback):
+    context = client_context(store.anchors())
+    context.load_cert_chain(identity.cert_der, {stand_in!r})
+    context.ecdsa_sign_callback = callback
+    line = socket.socket()
+    line.connect(({host!r}, {api}))
+    try:
+        secure = context.wrap_socket(line, server_hostname={host!r})
+        secure.write(b'GET /v1/ping HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n')
+        print(secure.read(12).decode(), secure.cipher()[1])
+    except OSError as error:
+        print('refused', error)
+    finally:
+        line.close()
+"""
+
 pytestmark = pytest.mark.timeout(540)
+
+
+@contextmanager
+def signing_elsewhere(key: ec.EllipticCurvePrivateKey) -> Iterator[tuple[int, list[int]]]:
+    """Serve signatures by a key, on loopback: the port, and the lengths of what was signed."""
+    lengths: list[int] = []
+
+    class Signer(socketserver.StreamRequestHandler):
+        timeout = PATIENCE_S
+
+        def handle(self) -> None:
+            digest = self.rfile.read(self.rfile.read(1)[0])
+            lengths.append(len(digest))
+            self.wfile.write(key.sign(digest[:32], ec.ECDSA(Prehashed(SHA256()))))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Signer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], lengths
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +147,29 @@ def test_it_enrols_and_reports_with_the_library_that_is_frozen_in(
     assert run(board, "import mtls\nprint(mtls.__file__)").startswith("mtls/")
 
 
+def test_its_handshakes_are_signed_where_the_key_is(
+    board: EmulatedRp2040, gateway: GatewayProcess
+) -> None:
+    stand_in = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    with SerialLink.open(board.serial_url) as link:
+        link.soft_reset(timeout_s=PATIENCE_S)
+        link.exec(BEGIN, PATIENCE_S)
+        link.exec("identity = store.identity(store.current())")
+        key = load_der_private_key(
+            bytes.fromhex(link.exec("print(identity.key_der.hex())")), password=None
+        )
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        with signing_elsewhere(key) as (port, lengths):
+            api = int(gateway.urls["api"].rpartition(":")[2])
+            where = {"host": HOST_FROM_BOARD, "port": port, "api": api, "stand_in": stand_in}
+            link.exec(SIGN_ELSEWHERE.format(**where))
+            assert link.exec("talk(sign)", PATIENCE_S).strip() == "HTTP/1.1 200 TLSv1.3"
+            assert lengths == [32]
+            assert "refused" in link.exec("talk(None)", PATIENCE_S)
+
+
 def test_it_calls_the_gateway_by_tls_1_3_and_resumes_where_that_is_offered(
     board: EmulatedRp2040, gateway: GatewayProcess
 ) -> None:
@@ -88,7 +178,7 @@ def test_it_calls_the_gateway_by_tls_1_3_and_resumes_where_that_is_offered(
         link.soft_reset(timeout_s=PATIENCE_S)
         example = firmware_dir() / "examples" / "resumption.py"
         link.push({"/examples/resumption.py": example.read_bytes()})
-        link.exec(BEGIN, PATIENCE_S)
+        link.exec(RESUMPTION + BEGIN + CALLS, PATIENCE_S)
 
         def calls(url: str) -> list[str]:
             code = f"session = mtls.Session({url!r}, store)\ncall(session)\ncall(session)"
