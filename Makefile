@@ -44,9 +44,9 @@ test: setup-dev
 test-upstream: setup-emulated
 	@$(BIN)/python -m tests.upstream --workers $(WORKERS) $(ARGS)
 
-# One after the other: they are one board's life, and an emulated chip takes a processor for itself.
+# A worker for each processor, which an emulated chip takes for itself; a file is one board's life.
 test-emulated: setup-emulated
-	@$(BIN)/python -m pytest -n 0 tests/emulated $(ARGS)
+	@$(BIN)/python -m pytest -n $$(nproc) --dist loadfile tests/emulated $(ARGS)
 
 test-wokwi: setup-dev
 	@[ -n "$${WOKWI_CLI_TOKEN:-}" ] || { echo "test-wokwi: set WOKWI_CLI_TOKEN (https://wokwi.com/dashboard/ci)" >&2; exit 3; }
