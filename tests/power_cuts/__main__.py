@@ -35,7 +35,7 @@ from tests.power_cuts.engine import (
     one_second_cut,
     try_case,
 )
-from tests.power_cuts.journal import Journal, by_first_cut, key_of
+from tests.power_cuts.journal import Journal, key_of
 from tests.power_cuts.rig import Bench, open_bench
 from tests.power_cuts.sequences import SEQUENCES
 from tests.power_cuts.wear import Wear, measure_wear
@@ -67,6 +67,16 @@ class Task:
     sequence: str
     units: dict[str, Cut]
     try_: Callable[[Sequence[Cut]], Iterator[list[Outcome]]]
+
+    def by_unit(self, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+        """Sort outcomes by the unit that they are of; a lone one may have led to other cuts."""
+        if len(self.units) == 1:
+            return {name: list(outcomes) for name in self.units}
+        names = {cut: name for name, cut in self.units.items()}
+        found: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            found.setdefault(names[outcome.case.first], []).append(outcome)
+        return found
 
 
 def tasks_of(bench: Bench, operations: dict[str, int], seed: str) -> list[Task]:
@@ -178,16 +188,13 @@ class Sweep:
         todo = [cut for name, cut in task.units.items() if name not in self._journal.outcomes]
         if not todo or time.monotonic() >= deadline:
             return
-        names = {cut: name for name, cut in task.units.items()}
         for outcomes in task.try_(todo):
-            found = by_first_cut(outcomes)
+            found = task.by_unit(outcomes)
             with self._lock:
                 if self._over.is_set():
                     return
                 self._tallies[task.sequence].add(*outcomes)
-                self._journal.done(
-                    task.sequence, {names[cut]: outcomes for cut, outcomes in found.items()}
-                )
+                self._journal.done(task.sequence, found)
             yield from (f"{one.case}: {one.problem}" for one in outcomes if one.problem)
             if time.monotonic() >= deadline:
                 return

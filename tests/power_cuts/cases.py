@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+_FIRST_CUTS_TRIED = 5  # until one of them leaves something that a second one can cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,21 @@ def shuffled(items: Iterable[Item], seed: str) -> list[Item]:
     return mixed
 
 
-def second_cuts(longest: int, seed: str) -> Iterator[Cut]:
-    """Yield where to cut a recovery, each time earlier, until one of them is within it."""
+def second_cases(case: Case, longest: int, seed: str) -> Iterator[Case]:
+    """Yield cases with a second cut until one of them happens as it says.
+
+    The recovery is cut ever earlier, down to its first operation; then it is that from another
+    first cut: a first cut at the very end may leave nothing to recover.
+
+    Args:
+        case: has the first cut that is tried first.
+        longest: operations of the sequence, and at most of its recovery.
+        seed: draws the cuts.
+    """
     chance = random.Random(seed)  # noqa: S311
-    while longest > 0:
-        longest = chance.randrange(longest)
-        yield Cut(longest, torn=chance.random() < 0.5)
+    for _ in range(_FIRST_CUTS_TRIED):
+        operations = longest
+        while operations > 0:
+            operations = chance.randrange(operations)
+            yield replace(case, second=Cut(operations, torn=chance.random() < 0.5))
+        case = replace(case, first=chance.choice(every_cut(longest)))

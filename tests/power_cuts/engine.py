@@ -27,10 +27,10 @@ pointer, the anchors. What a later cut interrupts is another boot of a board tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from handfast.lab.demo.comeback import Vigil
-from tests.power_cuts.cases import Case, Cut, Outcome, every_cut, second_cuts
+from tests.power_cuts.cases import Case, Cut, Outcome, every_cut, second_cases
 from tests.power_cuts.rig import Bench, Place, State
 from tests.power_cuts.sequences import SEQUENCES, CutSequence, Ran
 from tests.power_cuts.stepped import SteppedBoard
@@ -68,9 +68,9 @@ def try_case(bench: Bench, case: Case) -> Outcome:
 
 
 def one_second_cut(bench: Bench, case: Case, longest: int, seed: str) -> Iterator[Outcome]:
-    """Try one cut of the recovery from a first cut, drawn by the seed."""
-    for cut in second_cuts(longest, seed):
-        outcome = try_case(bench, replace(case, second=cut))
+    """Try one cut of the recovery from a first cut, drawn by the seed (see second_cases)."""
+    for drawn in second_cases(case, longest, seed):
+        outcome = try_case(bench, drawn)
         yield outcome
         if outcome.reached or outcome.problem:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,3 @@ def _outcome(sequence: str, row: Sequence[Any]) -> Outcome:
     first, second, reached, same_image, problem = row
     case = Case(sequence, Cut(*first), None if second is None else Cut(*second))
     return Outcome(case, reached, problem, same_image)
-
-
-def by_first_cut(outcomes: Iterable[Outcome]) -> dict[Cut, list[Outcome]]:
-    """Sort outcomes by the first cut of their case."""
-    sorted_: dict[Cut, list[Outcome]] = {}
-    for outcome in outcomes:
-        sorted_.setdefault(outcome.case.first, []).append(outcome)
-    return sorted_

@@ -6,17 +6,18 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from handfast.boards import device_library, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
-from tests.power_cuts import sequences
-from tests.power_cuts.__main__ import main
-from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, second_cuts
+from tests.power_cuts import engine, sequences
+from tests.power_cuts.__main__ import Task, main
+from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, second_cases
 from tests.power_cuts.engine import (
     every_first_cut,
     every_second_cut,
@@ -285,11 +286,37 @@ def test_every_cut_comes_in_both_kinds_and_a_sample_is_of_them() -> None:
     assert len(set(sample(300, 90, "s"))) == 90
 
 
-def test_second_cuts_come_ever_earlier_down_to_the_first_operation() -> None:
-    cuts = [cut.after for cut in second_cuts(400, "s")]
-    assert cuts == sorted(set(cuts), reverse=True)
-    assert cuts[0] < 400
-    assert cuts[-1] == 0
+def test_second_cuts_come_ever_earlier_down_to_the_first_operation_then_from_another_first() -> (
+    None
+):
+    drawn = list(second_cases(Case("x", Cut(7)), 400, "s"))
+    assert drawn == list(second_cases(Case("x", Cut(7)), 400, "s"))
+    by_first = [(first, list(cases)) for first, cases in groupby(drawn, lambda one: one.first)]
+    assert by_first[0][0] == Cut(7)
+    assert len(by_first) > 1
+    for first, cases in by_first:
+        assert first in every_cut(400)
+        cuts = [case.second.after for case in cases if case.second is not None]
+        assert cuts == sorted(set(cuts), reverse=True)
+        assert cuts[0] < 400
+        assert cuts[-1] == 0
+
+
+def test_a_first_cut_that_leaves_nothing_to_recover_costs_no_second_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finished = Cut(19)
+
+    def try_one(_: object, case: Case) -> Outcome:
+        return Outcome(case, reached=case.first != finished)
+
+    monkeypatch.setattr(engine, "try_case", try_one)
+    outcomes = list(one_second_cut(cast(Bench, None), Case("x", finished), 20, "s"))
+    assert [one.reached for one in outcomes].count(True) == 1
+    assert outcomes[-1].reached
+    # It is the same unit of work: a run that is gone on with has it.
+    task = Task("x", {"one": finished}, lambda _: iter([]))
+    assert task.by_unit(outcomes) == {"one": outcomes}
 
 
 def test_a_case_says_how_to_try_it_again(capsys: pytest.CaptureFixture[str]) -> None:
