@@ -44,7 +44,7 @@ test: setup-dev
 test-upstream: setup-emulated
 	@$(BIN)/python -m tests.upstream --workers $(WORKERS) $(ARGS)
 
-# A worker for each processor, which an emulated chip takes for itself; a file is one board's life.
+# A worker for each processor, which an emulated chip takes for itself; a file may be one board's life.
 test-emulated: setup-emulated
 	@$(BIN)/python -m pytest -n $$(nproc) --dist loadfile tests/emulated $(ARGS)
 

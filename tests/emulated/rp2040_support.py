@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from handfast.boards.flash.flash_board import loader_of
@@ -41,3 +42,14 @@ def run(board: EmulatedRp2040, code: str) -> str:
     with SerialLink.open(board.serial_url) as link:
         link.interrupt(timeout_s=PATIENCE_S)
         return link.exec(code, PATIENCE_S).strip()
+
+
+def refusals(log: Path) -> list[str]:
+    """Why handshakes at the gateway's api listener have failed, by its log."""
+    whole = log.read_bytes().rpartition(b"\n")[0]
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return [
+        line["reason"]
+        for line in lines
+        if (line["event"], line.get("listener")) == ("tls_refused", "api")
+    ]

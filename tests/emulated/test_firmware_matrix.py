@@ -12,12 +12,12 @@ from benchmarks import firmware_matrix
 from handfast.boards.firmware_options import ALL
 from handfast.boards.rp2040_build import BOARD, build_firmware
 
-pytestmark = pytest.mark.timeout(540)
+pytestmark = pytest.mark.timeout(900)  # with the builds, beside another one
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    """Build before the clock of a test runs."""
+    """Build what other tests here take too."""
     for options in ((), ALL):
         build_firmware(options=options)
 

@@ -6,7 +6,6 @@ boot, each key and each handshake takes seconds.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from firmware_rig import wait_until
 from provision_support import running_gateway
-from rp2040_support import PATIENCE_S, flash, gateway_options, run
+from rp2040_support import PATIENCE_S, flash, gateway_options, refusals, run
 from tls_support import self_signed
 
 from handfast.boards.console import Console
@@ -34,7 +33,7 @@ from handfast.state import StateDir
 BRING_UPS = 5
 NEW = "new.."
 
-pytestmark = pytest.mark.timeout(540)
+pytestmark = pytest.mark.timeout(900)  # with the build, beside another one
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def log(served: tuple[StateDir, GatewayProcess]) -> Path:
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedRp2040]:
-    build_firmware()  # before the clock of a test runs
+    build_firmware()
     with EmulatedRp2040(directory=tmp_path_factory.mktemp("boards") / "pico-1") as board:
         yield board
 
@@ -216,17 +215,6 @@ def talk(ca, name, shows=True):
     finally:
         line.close()
 """
-
-
-def refusals(log: Path) -> list[str]:
-    """Why handshakes at the gateway's api listener have failed, by its log."""
-    whole = log.read_bytes().rpartition(b"\n")[0]
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return [
-        line["reason"]
-        for line in lines
-        if (line["event"], line.get("listener")) == ("tls_refused", "api")
-    ]
 
 
 def test_only_the_right_server_name_and_certificate_make_a_connection(

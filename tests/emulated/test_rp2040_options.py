@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_der_private_key,
 )
+from firmware_rig import wait_until
 from provision_support import running_gateway
-from rp2040_support import PATIENCE_S, flash, gateway_options, run
+from rp2040_support import PATIENCE_S, flash, gateway_options, refusals, run
 
 from handfast.boards.firmware_options import ALL
 from handfast.boards.provision import provision
@@ -29,6 +30,7 @@ from handfast.boards.rp2040_build import build_firmware
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.gateway_process import GatewayProcess, as_boards_reach
 from handfast.resources import firmware_dir
+from handfast.state import StateDir
 
 # A fresh heap, the network, and the gateway's time: what a connection of the library's needs.
 BEGIN = """
@@ -83,7 +85,7 @@ def talk(callback):
         line.close()
 """
 
-pytestmark = pytest.mark.timeout(540)
+pytestmark = pytest.mark.timeout(900)  # with the build, beside another one
 
 
 @contextmanager
@@ -101,20 +103,33 @@ def signing_elsewhere(key: ec.EllipticCurvePrivateKey) -> Iterator[tuple[int, li
 
     with socketserver.TCPServer(("127.0.0.1", 0), Signer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], lengths
-        server.shutdown()
+        try:
+            yield server.server_address[1], lengths
+        finally:
+            server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
     options = gateway_options(resume_port=0)
-    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as (_, gateway):
-        yield gateway
+    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def gateway(served: tuple[StateDir, GatewayProcess]) -> GatewayProcess:
+    return served[1]
+
+
+@pytest.fixture(scope="module")
+def log(served: tuple[StateDir, GatewayProcess]) -> Path:
+    """The gateway's: one JSON document a line."""
+    return served[0].gateway_log
 
 
 @pytest.fixture(scope="module")
 def firmware() -> Path:
-    return build_firmware(options=ALL)  # before the clock of a test runs
+    return build_firmware(options=ALL)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +163,7 @@ def test_it_enrols_and_reports_with_the_library_that_is_frozen_in(
 
 
 def test_its_handshakes_are_signed_where_the_key_is(
-    board: EmulatedRp2040, gateway: GatewayProcess
+    board: EmulatedRp2040, gateway: GatewayProcess, log: Path
 ) -> None:
     stand_in = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()
@@ -156,18 +171,25 @@ def test_its_handshakes_are_signed_where_the_key_is(
     with SerialLink.open(board.serial_url) as link:
         link.soft_reset(timeout_s=PATIENCE_S)
         link.exec(BEGIN, PATIENCE_S)
-        link.exec("identity = store.identity(store.current())")
+        link.exec("identity = store.identity(store.current())", PATIENCE_S)
         key = load_der_private_key(
-            bytes.fromhex(link.exec("print(identity.key_der.hex())")), password=None
+            bytes.fromhex(link.exec("print(identity.key_der.hex())", PATIENCE_S)), password=None
         )
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         with signing_elsewhere(key) as (port, lengths):
             api = int(gateway.urls["api"].rpartition(":")[2])
             where = {"host": HOST_FROM_BOARD, "port": port, "api": api, "stand_in": stand_in}
-            link.exec(SIGN_ELSEWHERE.format(**where))
+            link.exec(SIGN_ELSEWHERE.format(**where), PATIENCE_S)
             assert link.exec("talk(sign)", PATIENCE_S).strip() == "HTTP/1.1 200 TLSv1.3"
             assert lengths == [32]
-            assert "refused" in link.exec("talk(None)", PATIENCE_S)
+            assert "bad-proof-of-possession" not in refusals(log)
+            assert "refused" in link.exec("talk(None)", PATIENCE_S)  # the stand-in has signed
+            wait_until(
+                lambda: "bad-proof-of-possession" in refusals(log),
+                "the gateway's word about it",
+                PATIENCE_S,
+            )
+            assert lengths == [32]
 
 
 def test_it_calls_the_gateway_by_tls_1_3_and_resumes_where_that_is_offered(

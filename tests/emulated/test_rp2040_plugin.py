@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from plugin_support import Project
 
-pytestmark = pytest.mark.timeout(540)
+from handfast.boards.rp2040_build import build_emulator, build_firmware
+
+pytestmark = pytest.mark.timeout(900)  # with the build, beside another one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Build what the project's tests take: their time is for the board."""
+    build_firmware()
+    build_emulator()
 
 
 def test_a_project_tests_on_it_as_on_any_board(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -61,22 +62,13 @@ class Task:
 
     Attributes:
         units: the first cut of each part that a resumed run may leave out, by its name.
-        try_: tries what belongs to some of the first cuts; yields as they are done.
+        try_: tries what belongs to some of the first cuts; yields what came of units, by their
+            names, as they are done.
     """
 
     sequence: str
     units: dict[str, Cut]
-    try_: Callable[[Sequence[Cut]], Iterator[list[Outcome]]]
-
-    def by_unit(self, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-        """Sort outcomes by the unit that they are of; a lone one may have led to other cuts."""
-        if len(self.units) == 1:
-            return {name: list(outcomes) for name in self.units}
-        names = {cut: name for name, cut in self.units.items()}
-        found: dict[str, list[Outcome]] = {}
-        for outcome in outcomes:
-            found.setdefault(names[outcome.case.first], []).append(outcome)
-        return found
+    try_: Callable[[Sequence[Cut]], Iterator[dict[str, list[Outcome]]]]
 
 
 def tasks_of(bench: Bench, operations: dict[str, int], seed: str) -> list[Task]:
@@ -112,21 +104,35 @@ def _firsts(bench: Bench, name: str, cuts: Sequence[Cut]) -> Task:
 
     units = {f"first cut {Case(name, cut)}": cut for cut in cuts}
     if SEQUENCES[name].cuts_the_host_off:
-        return Task(name, units, one_by_one)
-    return Task(name, units, lambda firsts: every_first_cut(bench, name, firsts))
+        return Task(name, units, lambda firsts: _by_unit(units, one_by_one(firsts)))
+    return Task(name, units, lambda firsts: _by_unit(units, every_first_cut(bench, name, firsts)))
 
 
 def _second(bench: Bench, case: Case, longest: int, seed: str) -> Task:
-    unit = {f"second cut {seed} {case}": case.first}
-    draw = f"{seed}/{case}"
-    return Task(
-        case.sequence, unit, lambda _: iter([list(one_second_cut(bench, case, longest, draw))])
-    )
+    unit = f"second cut {seed} {case}"
+
+    def draw(_: Sequence[Cut]) -> Iterator[dict[str, list[Outcome]]]:
+        # All of it is this unit's: what is drawn may have led to other first cuts.
+        yield {unit: list(one_second_cut(bench, case, longest, f"{seed}/{case}"))}
+
+    return Task(case.sequence, {unit: case.first}, draw)
 
 
 def _exhaustive(bench: Bench, name: str, cuts: Sequence[Cut]) -> Task:
     units = {f"every second cut {Case(name, cut)}": cut for cut in cuts}
-    return Task(name, units, lambda firsts: every_second_cut(bench, name, firsts))
+    return Task(name, units, lambda firsts: _by_unit(units, every_second_cut(bench, name, firsts)))
+
+
+def _by_unit(
+    units: dict[str, Cut], tried: Iterator[list[Outcome]]
+) -> Iterator[dict[str, list[Outcome]]]:
+    """Sort outcomes by the unit whose first cut they have."""
+    names = {cut: name for name, cut in units.items()}
+    for outcomes in tried:
+        found: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            found.setdefault(names[outcome.case.first], []).append(outcome)
+        yield found
 
 
 class Sweep:
@@ -188,8 +194,8 @@ class Sweep:
         todo = [cut for name, cut in task.units.items() if name not in self._journal.outcomes]
         if not todo or time.monotonic() >= deadline:
             return
-        for outcomes in task.try_(todo):
-            found = task.by_unit(outcomes)
+        for found in task.try_(todo):
+            outcomes = list(chain(*found.values()))
             with self._lock:
                 if self._over.is_set():
                     return

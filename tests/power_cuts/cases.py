@@ -134,7 +134,7 @@ def second_cases(case: Case, longest: int, seed: str) -> Iterator[Case]:
     """Yield cases with a second cut until one of them happens as it says.
 
     The recovery is cut ever earlier, down to its first operation; then it is that from another
-    first cut: a first cut at the very end may leave nothing to recover.
+    first cut, up to a handful: one at the very end may leave nothing to recover, or come after it.
 
     Args:
         case: has the first cut that is tried first.

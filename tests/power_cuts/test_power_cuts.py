@@ -16,7 +16,7 @@ from handfast.boards import device_library, provision
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
 from tests.power_cuts import engine, sequences
-from tests.power_cuts.__main__ import Task, main
+from tests.power_cuts.__main__ import main
 from tests.power_cuts.cases import Case, Cut, Outcome, Tally, every_cut, sample, second_cases
 from tests.power_cuts.engine import (
     every_first_cut,
@@ -314,9 +314,6 @@ def test_a_first_cut_that_leaves_nothing_to_recover_costs_no_second_one(
     outcomes = list(one_second_cut(cast(Bench, None), Case("x", finished), 20, "s"))
     assert [one.reached for one in outcomes].count(True) == 1
     assert outcomes[-1].reached
-    # It is the same unit of work: a run that is gone on with has it.
-    task = Task("x", {"one": finished}, lambda _: iter([]))
-    assert task.by_unit(outcomes) == {"one": outcomes}
 
 
 def test_a_case_says_how_to_try_it_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,8 +356,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     asked = ["--sequence", "enrol-idevid", "--seed", "s", "--out", str(out), "--workers", "1"]
     main_module = sys.modules[main.__module__]
     monkeypatch.setattr(main_module, "_ROTATIONS", 2)
-    monkeypatch.setattr(main_module, "_SECOND_CUTS", 0)
+    monkeypatch.setattr(main_module, "_SECOND_CUTS", 1)
     tried: list[Case] = []
+    seconds: list[Case] = []
 
     def try_two(_bench: Bench, case: Case) -> Outcome:
         if len(tried) == 2:
@@ -372,16 +370,23 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         tried.append(case)
         return Outcome(case, reached=True)
 
+    def recover_from_another(_bench: Bench, case: Case) -> Outcome:
+        seconds.append(case)
+        return Outcome(case, reached=case.first != seconds[0].first)
+
     monkeypatch.setattr(SEQUENCES["enrol-idevid"], "cuts_the_host_off", True)
     monkeypatch.setattr(main_module, "try_case", try_two)
+    monkeypatch.setattr(engine, "try_case", recover_from_another)
     assert main(asked) == 130
     stopped = json.loads(out.read_text())
     assert stopped["tried"] == 2
-    cases = 2 * stopped["sequences"]["enrol-idevid"]["operations"]
-    assert stopped["sequences"]["enrol-idevid"]["left_out_for_lack_of_time"] == cases - 2
+    firsts = 2 * stopped["sequences"]["enrol-idevid"]["operations"]
+    assert stopped["sequences"]["enrol-idevid"]["left_out_for_lack_of_time"] == firsts - 2 + 1
     monkeypatch.setattr(main_module, "try_case", try_on)
     assert main([*asked, "--resume"]) == 0
-    assert len(tried) == len(set(tried)) == cases == json.loads(out.read_text())["tried"]
+    assert len(tried) == len(set(tried)) == firsts
+    ended = json.loads(out.read_text())["sequences"]["enrol-idevid"]
+    assert (ended["first_cuts"], ended["second_cuts"]) == (firsts, 1)
     assert main([*asked, "--resume", "--budget-s", "0"]) == 0
     assert "from the beginning" in capsys.readouterr().out
 
