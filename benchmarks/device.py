@@ -107,7 +107,8 @@ class Bench:
         environment = {**os.environ, "MICROPYPATH": f".frozen:{firmware_dir()}"}
 
         def keys(number: int) -> int:
-            command = [self._program, _SCRIPTS / "key_and_csr.py", str(number)]
+            heap = f"heapsize={_BOARD_HEAP_KB}k"
+            command = [self._program, "-X", heap, _SCRIPTS / "key_and_csr.py", str(number)]
             return instructions(command, environment=environment, folder=self._folder)
 
         return (keys(5) - keys(1)) // 4

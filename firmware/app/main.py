@@ -5,6 +5,7 @@ pairs, never a key, token or password. Ctrl-C ends it and gives the REPL."""
 
 import gc
 import os
+import sys
 import time
 
 import mtls
@@ -144,6 +145,10 @@ def run(dog):
     store = Store()
     config = store.config()
     dog.start(config)  # before anything that can fail for ever
+    if sys.platform == "esp32":
+        from mtls.net import radio_on
+
+        radio_on()  # before a key is made, also by a board that is on a cable
     if config["secure_element"]:
         mtls.preload("atecc")
     network = None

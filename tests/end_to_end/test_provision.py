@@ -224,6 +224,23 @@ def test_radio_is_on_before_the_first_key_is_made(
     assert "idevid" not in held
 
 
+@pytest.mark.parametrize(
+    ("profile", "held"), [("sim-esp32", {"config.json", "idevid"}), ("sim-pico-w", set())]
+)
+def test_an_esp32_without_wifi_has_its_radio_on_before_it_makes_a_leafs_key(
+    profile: str, held: set[str], gateway: AdminClient, tmp_path: Path
+) -> None:
+    with running_board(tmp_path / f"radio-{profile}", profile) as board:
+        provision(board.serial_url, gateway=gateway, start=False)
+        fit_radio(board)
+        run_until_first_telemetry(board)
+        with SerialLink.open(board.serial_url) as link:
+            seen = set((link.read_file("/radio") or b"").decode().split())
+    assert seen >= held
+    assert not seen & {"a", "b", "current"}
+    assert bool(seen) == bool(held)
+
+
 def test_board_that_is_refused_goes_on_calling(
     board: SimulatedBoard, provisioned: Callable[..., Provisioned], gateway: AdminClient
 ) -> None:
