@@ -220,6 +220,47 @@ await s.get("/x")
     assert len(asked) == 3
 
 
+def reads(pace_s: float | None) -> Callable[[socket.socket], None]:
+    """Answer the first request; of the next take nothing, or a little at a time."""
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        while pace_s is not None and connection.recv(1024):
+            time.sleep(pace_s)
+        time.sleep(20)  # the client has given up long before, and this is a daemon's thread
+
+    return serve
+
+
+@pytest.mark.parametrize("pace_s", [None, 0.05], ids=["nothing", "a trickle"])
+def test_a_peer_that_does_not_take_the_body_ends_the_request_at_the_deadline(
+    either: Rest, context: ssl.SSLContext, pace_s: float | None
+) -> None:
+    lines = """
+def endless():
+    piece = bytes(4096)
+    while True:
+        yield piece
+
+await s.get("/warm")
+start = time.ticks_ms()
+try:
+    await s.put("/x", data=endless(), timeout_ms=1500)
+except MTLSError as error:
+    out.append([type(error).__name__, str(error)])
+out.append(time.ticks_diff(time.ticks_ms(), start))
+out.append([s._connection is None, s._response is None])
+"""
+    with serving(reads(pace_s), context=context) as (port, connections):
+        [kind, said], took_ms, left = either(port, lines)
+    assert kind == "Unreachable"
+    assert "does not answer in time" in said
+    assert 1400 <= took_ms < 5000
+    assert left == [True, True]
+    assert len(connections) == 1  # half a body is not sent again
+
+
 def reset(connection: socket.socket) -> None:
     """End the TCP connection as a peer that has lost its state does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
