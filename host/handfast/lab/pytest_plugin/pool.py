@@ -17,7 +17,6 @@ from handfast.lab.pytest_plugin.board import Board
 from handfast.lab.pytest_plugin.leases import Held, take
 from handfast.lab.pytest_plugin.power import Bench, VirtualBench, WiredBench
 from handfast.lab.pytest_plugin.recovery import (
-    ANSWER_S,
     NOT_FLASHED,
     NOT_READY,
     QUARANTINED,
@@ -127,7 +126,7 @@ class Pool:
     def give_back(self, board: Board) -> None:
         """Take a board back from a test; one that cannot be brought to a prompt is quarantined."""
         slot = next(slot for slot in self._slots if slot.board is board)
-        alive, tried = recover(board, answer_s=ANSWER_S * board.bench.pace)
+        alive, tried = recover(board, pace=board.bench.pace)
         board.notes += tried
         if alive:
             board.measure_heap()

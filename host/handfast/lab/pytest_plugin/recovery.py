@@ -11,7 +11,8 @@ NO_ANSWER = "it does not answer"
 QUARANTINED = "it is in quarantine until this run ends"
 NOT_FLASHED = "it could not be flashed"
 NOT_READY = "it could not be made ready"
-ANSWER_S = 5.0
+_ANSWER_S = 5.0
+_BOOT_S = 5.0  # what a board that was restarted has more, to boot and on a port that came back
 
 
 class Recoverable(Protocol):
@@ -27,9 +28,12 @@ class Recoverable(Protocol):
         """Take its power away and give it back."""
 
 
-def recover(board: Recoverable, *, answer_s: float = ANSWER_S) -> tuple[bool, list[str]]:
-    """Bring the board to a prompt; returns whether it has one, and what was tried."""
-    if board.answers(answer_s):
+def recover(board: Recoverable, *, pace: float = 1.0) -> tuple[bool, list[str]]:
+    """Bring the board to a prompt; returns whether it has one, and what was tried.
+
+    ``pace`` is how many times slower than a real board it may be.
+    """
+    if board.answers(_ANSWER_S * pace):
         return True, []
     tried = [NO_ANSWER]
     remedies: tuple[tuple[str, Callable[[], None]], ...] = (
@@ -42,7 +46,7 @@ def recover(board: Recoverable, *, answer_s: float = ANSWER_S) -> tuple[bool, li
         except BoardProblem as problem:
             tried.append(f"{name} failed: {problem}")
             continue
-        if board.answers(answer_s):
+        if board.answers((_ANSWER_S + _BOOT_S) * pace):
             tried.append(f"{name}: it answers again")
             return True, tried
         tried.append(f"{name}: no answer")
