@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from handfast.boards.flash.flash_board import loader_of
 from handfast.boards.flash.pico import PicoFlashed, PicoJob, flash_pico
@@ -44,12 +45,20 @@ def run(board: EmulatedRp2040, code: str) -> str:
         return link.exec(code, PATIENCE_S).strip()
 
 
+def connections(log: Path) -> int:
+    """How many requests and failed handshakes a gateway has heard of, at all listeners."""
+    return sum(line["event"] in ("request", "tls_refused") for line in _lines(log))
+
+
 def refusals(log: Path) -> list[str]:
     """Why handshakes at the gateway's api listener have failed, by its log."""
-    whole = log.read_bytes().rpartition(b"\n")[0]
-    lines = [json.loads(line) for line in whole.splitlines()]
     return [
         line["reason"]
-        for line in lines
+        for line in _lines(log)
         if (line["event"], line.get("listener")) == ("tls_refused", "api")
     ]
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    whole = log.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from firmware_rig import wait_until
 from provision_support import running_gateway
-from rp2040_support import PATIENCE_S, flash, gateway_options, refusals, run
+from rp2040_support import PATIENCE_S, connections, flash, gateway_options, refusals, run
 
 from handfast.boards.firmware_options import ALL
 from handfast.boards.provision import provision
@@ -160,6 +160,30 @@ def test_it_enrols_and_reports_with_the_library_that_is_frozen_in(
         console.wait_for_event("enrolled", PATIENCE_S)
         console.wait_for_event("telemetry", PATIENCE_S)
     assert run(board, "import mtls\nprint(mtls.__file__)").startswith("mtls/")
+
+
+def test_a_stuck_ring_oscillator_stops_it_before_any_connection(
+    board: EmulatedRp2040, log: Path
+) -> None:
+    run(board, "pass")  # the application is stopped, and asks for nothing more
+    board.power_off()
+    heard = connections(log)
+    board.entropy = "stuck"
+    try:
+        board.power_on()
+        with SerialLink.open(board.serial_url) as link, link.console() as console:
+            for _ in range(2):
+                error = console.wait_for_event("error", PATIENCE_S, after=console.last_number)
+                assert error.fields["kind"] == "EntropyError"
+            assert not console.events("telemetry")
+        assert connections(log) == heard
+    finally:
+        board.power_off()
+        board.entropy = "host"
+    board.power_on()
+    with SerialLink.open(board.serial_url) as link, link.console() as console:
+        console.wait_for_event("telemetry", PATIENCE_S)
+    wait_until(lambda: connections(log) > heard, "the gateway's word about it", PATIENCE_S)
 
 
 def test_its_handshakes_are_signed_where_the_key_is(

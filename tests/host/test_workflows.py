@@ -172,6 +172,17 @@ def test_what_takes_long_runs_every_night() -> None:
     assert set(commands(nightly)) >= EVERY_NIGHT
 
 
+def test_boards_in_wokwi_run_by_schedule_exactly_where_the_secret_is() -> None:
+    wokwi = ROOT / ".github" / "workflows" / "wokwi.yml"
+    assert all(entry["cron"] for entry in triggers(wokwi)["schedule"])
+    (job,) = jobs(wokwi)
+    assert job["env"] == {"WOKWI_CLI_TOKEN": "${{ secrets.WOKWI_CLI_TOKEN }}"}
+    assert "if" not in job  # no job's condition may read secrets, or its own env
+    assert {step["if"] for step in job["steps"]} == {"env.WOKWI_CLI_TOKEN != ''"}
+    assert job["steps"][-1]["run"] == "make test-wokwi"
+    assert not any("env" in step or "continue-on-error" in step for step in job["steps"])
+
+
 def test_lint_tests_and_demo_run_for_every_change() -> None:
     ci = ROOT / ".github" / "workflows" / "ci.yml"
     assert {"push", "pull_request"} <= set(triggers(ci))
