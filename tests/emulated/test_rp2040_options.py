@@ -23,6 +23,7 @@ from firmware_rig import wait_until
 from provision_support import running_gateway
 from rp2040_support import PATIENCE_S, connections, flash, gateway_options, refusals, run
 
+from handfast.boards.device_error import DeviceError
 from handfast.boards.firmware_options import ALL
 from handfast.boards.provision import provision
 from handfast.boards.rp2040 import HOST_FROM_BOARD, EmulatedRp2040
@@ -54,6 +55,8 @@ def call(session):
     print(answer.status_code, cipher[1], resumption.resumed)
     session.close()
 """
+
+DRBG = "import mtls\nmtls.Store('').drbg()"  # a folder /mtls would hide the library
 
 # `sign` has the digest signed by whom `signing_elsewhere` serves, as a chip would do it; the key
 # that mbedTLS is shown beside the certificate is another one.
@@ -184,6 +187,24 @@ def test_a_stuck_ring_oscillator_stops_it_before_any_connection(
     with SerialLink.open(board.serial_url) as link, link.console() as console:
         console.wait_for_event("telemetry", PATIENCE_S)
     wait_until(lambda: connections(log) > heard, "the gateway's word about it", PATIENCE_S)
+
+
+def test_its_random_source_is_what_it_is_told_to_be(tmp_path: Path, firmware: Path) -> None:
+    """A board without an application, whose draws come at one place of the source's bits."""
+    with EmulatedRp2040(
+        directory=tmp_path / "pico", firmware=firmware, network=False, entropy="stuck"
+    ) as board:
+        board.power_on()
+        with pytest.raises(DeviceError, match="EntropyError"):
+            run(board, DRBG)
+        drawn = []
+        for entropy in ("replayed", "replayed", "host", "host"):
+            board.entropy = entropy
+            board.power_cycle()
+            drawn.append(run(board, "import os\nprint(os.urandom(16).hex())"))
+            run(board, DRBG)  # neither looks stuck
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
 
 
 def test_its_handshakes_are_signed_where_the_key_is(
