@@ -13,7 +13,7 @@ from handfast.errors import UsageError
 from tests.upstream.verdict import Verdict
 
 LIST = Path(__file__).with_name("expected.toml")
-_NotPassing = Literal["fail", "skip"]
+_NotPassing = Literal["fail", "skip", "not-run"]
 _KEYS = {"test", "boards", "versions", "outcome", "says", "reason"}
 _REASON_LETTERS = 20  # "flaky" is no reason
 
@@ -55,7 +55,7 @@ def _entry(file: Path, number: int, entry: dict[str, Any]) -> Expected:
     if missing := {"test", "boards", "outcome", "reason"} - set(entry):
         raise UsageError(f"{where}: {', '.join(sorted(missing))} is missing")
     if entry["outcome"] not in get_args(_NotPassing):
-        raise UsageError(f"{where}: outcome must be fail or skip")
+        raise UsageError(f"{where}: outcome must be fail, skip or not-run")
     if len(entry["reason"]) < _REASON_LETTERS:
         raise UsageError(f"{where}: {entry['reason']!r} gives no reason")
     if (entry["outcome"] == "fail") != bool(entry.get("says")):

@@ -1,4 +1,4 @@
-"""A small Internet on this machine: what tests under net_hosted ask micropython.org for.
+"""A small Internet on this machine: what tests of net_hosted and net_inet ask micropython.org for.
 
 Those tests need a peer and no more, but name one on the Internet. Here their names and ports are
 replaced by peers of this process; what a test then does is upstream's, to the letter.
@@ -17,16 +17,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from support_server_pki import SERVER_AUTH, issue
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from support_server_pki import SERVER_AUTH, Identity, issue
 
 _HANDSHAKE_S = 60.0  # an emulated RP2040 takes ten seconds and more on a busy machine
 # Where upstream's tests listen, and how many ports from there on.
 _LISTENED = {8000: 4, 8080: 1, 8123: 1}
 # Below the ports that the kernel gives to clients by itself (ip(7), ip_local_port_range).
 _FREE_FROM, _FREE_TO = 20000, 32000
+_NOWHERE = ("192.0.2.1", "1.1.1.1")
+# `url` and `site` are the variables in which tests of net_inet have the names of their servers.
 _PEER = re.compile(
-    r'getaddrinfo\("(?P<name>micropython\.org|192\.0\.2\.1|1\.1\.1\.1)", (?P<port>\d+)\)'
+    r"(?P<call>getaddrinfo|open_connection)\("
+    r'(?:"(?P<name>micropython\.org|test\.mosquitto\.org|192\.0\.2\.1|1\.1\.1\.1)"|url|site)'
+    r", (?P<port>\d+)"
 )
+# As micropython.org answered when the tests were written, by asyncio_tcp_read_headers.py.exp.
+_PAGE = (
+    b"HTTP/1.1 200 OK\r\nServer: local\r\nDate: Fri, 01 Jan 2021 00:00:00 GMT\r\n"
+    b"Content-Type: text/html\r\nContent-Length: 54\r\nConnection: close\r\n"
+    b'Vary: Accept-Encoding\r\nETag: "54306c85-36"\r\n'
+    b"Strict-Transport-Security: max-age=15768000\r\nAccept-Ranges: bytes\r\n\r\n" + 54 * b"."
+)
+_NO_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,8 @@ class LocalNet:
     Attributes:
         host: this machine's address, as the board reaches it.
         own: this machine's address, as it reaches itself.
-        plain: the port of a TCP server that says nothing.
-        tls: the port of a TLS server with a leaf and the CA above it.
+        plain: the port of an HTTP server.
+        tls: the same over TLS, with a leaf and the CA above it.
         nowhere: a port whose connections are never answered.
         ports: upstream's listening ports → free ones of this machine.
     """
@@ -62,11 +76,11 @@ class LocalNet:
         return _replaced(printed, {here: theirs for theirs, here in self.ports.items()})
 
     def _peer(self, match: re.Match[str]) -> str:
-        if match["name"] != "micropython.org":
+        if match["name"] in _NOWHERE:
             port = self.nowhere
         else:
-            port = self.tls if match["port"] == "443" else self.plain
-        return f'getaddrinfo("{self.host}", {port})'
+            port = self.plain if match["port"] == "80" else self.tls
+        return f'{match["call"]}("{self.host}", {port}'
 
 
 def _replaced(text: str, numbers: Mapping[int, int]) -> str:
@@ -89,27 +103,42 @@ def local_net(host: str) -> Iterator[LocalNet]:
         yield LocalNet(
             host,
             own,
-            plain=stack.enter_context(_served(own, _Silent)),
-            tls=stack.enter_context(_served(own, _Tls)),
+            plain=stack.enter_context(_served(own, _Http)),
+            tls=stack.enter_context(_served(own, _Https)),
             nowhere=stack.enter_context(_nowhere(own)),
             ports={theirs: _free(number) for theirs, number in _LISTENED.items()},
         )
 
 
-class _Silent(socketserver.BaseRequestHandler):
+class _Http(socketserver.BaseRequestHandler):
+    """Says nothing until it is asked; some tests ask it for TLS and are to be told 400."""
+
     def handle(self) -> None:
         with suppress(OSError):
-            while self.request.recv(4096):
+            asked = b""
+            while asked[:4] == b"GET "[: len(asked)] and not asked.endswith(b"\r\n\r\n"):
+                if not (piece := self.request.recv(4096)):
+                    return
+                asked += piece
+            self.request.sendall(_PAGE if asked.startswith(b"GET ") else _NO_REQUEST)
+            self.end()
+            while self.request.recv(4096):  # else a reset overtakes the answer
                 pass
 
+    def end(self) -> None:
+        self.request.shutdown(socket.SHUT_WR)
 
-class _Tls(_Silent):
+
+class _Https(_Http):
     def setup(self) -> None:
         self.request.settimeout(_HANDSHAKE_S)
         try:
             self.request = _tls_context().wrap_socket(self.request, server_side=True)
         except OSError:  # a client that refuses the certificate, or hangs up
             self.request.close()
+
+    def end(self) -> None:
+        self.request = self.request.unwrap()
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -130,13 +159,24 @@ def _served(host: str, handler: type[socketserver.BaseRequestHandler]) -> Iterat
 
 
 @functools.cache
+def authority() -> Identity:
+    """Return the CA of the peer that speaks TLS."""
+    return issue("upstream CA", None, ca=True)
+
+
+def authority_der() -> bytes:
+    """Return its certificate, for a board."""
+    return authority().certificate.public_bytes(Encoding.DER)
+
+
+@functools.cache
 def _tls_context() -> ssl.SSLContext:
-    # With the CA behind the leaf: one test counts the certificates that are looked at.
-    authority = issue("upstream CA", None, ca=True)
-    leaf = issue("micropython.org", authority, purposes=SERVER_AUTH)
+    # As a CA's it has no subject alternative names: the name of its subject is the one that counts.
+    leaf = issue("micropython.org", authority(), ca=True, purposes=SERVER_AUTH)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(replace(leaf, chain=(authority.certificate,)).file)
+    # With the CA behind the leaf: one test counts the certificates that are looked at.
+    context.load_cert_chain(replace(leaf, chain=(authority().certificate,)).file)
     return context
 
 

@@ -27,4 +27,7 @@ SMALL = (
     "net_hosted/asyncio_loopback.py",
     "net_hosted/connect_nonblock_xfer.py",
     "net_hosted/ssl_verify_callback.py",
+    "net_inet/asyncio_tcp_read_headers.py",
+    "net_inet/test_sslcontext_client.py",
+    "net_inet/tls_text_errors.py",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from handfast.boards.simulator import SimulatedBoard
 from handfast.errors import UsageError
 from tests.upstream import run as runner
 from tests.upstream.expected import Expected, entry_for, problem, read_expected, read_timed
-from tests.upstream.local_net import LocalNet
+from tests.upstream.local_net import LocalNet, local_net
 from tests.upstream.run import at_pace, prepare, run_multi, run_single
 from tests.upstream.small import SMALL
 from tests.upstream.targets import Target, other_versions, parse_target, pinned_versions
@@ -227,6 +229,8 @@ def test_every_entry_is_about_a_test_that_there_is_and_no_two_about_the_same() -
                 entry_for(entries, name, board, version)
     assert entries
     assert {entry.test for entry in entries} | set(read_timed()) <= names
+    left_out = {entry.test for entry in entries if entry.outcome == "not-run"}
+    assert {name.partition("/")[0] for name in left_out} == {"net_inet"}
 
 
 def test_a_test_is_not_tried_again_without_a_reason(tmp_path: Path) -> None:
@@ -241,8 +245,8 @@ def test_the_tests_of_each_version_are_all_found() -> None:
         tree = UpstreamTree.unpacked(version)
         names = [test.name for test in tree.tests()]
         assert len(names) >= 75
-        assert {name.partition("/")[0] for name in names} == {"extmod", "net_hosted", "multi_net"}
-        assert len(tree.internet_tests()) >= 10
+        folders = {name.partition("/")[0] for name in names}
+        assert folders == {"extmod", "net_hosted", "net_inet", "multi_net"}
         assert tree.test("multi_net/tcp_data.py").instances == 2
     assert set(SMALL) <= {test.name for test in UpstreamTree.unpacked("1.26.1").tests()}
 
@@ -255,16 +259,50 @@ def test_a_test_asks_here_for_what_it_would_ask_the_internet_for() -> None:
         'a = socket.getaddrinfo("micropython.org", 443)\n'
         'b = socket.getaddrinfo("micropython.org", 80)\n'
         'c = socket.getaddrinfo("192.0.2.1", 80)\nPORT = 8000\nn = 80001\n'
+        'd = socket.getaddrinfo("test.mosquitto.org", 8883, socket.AF_INET)\n'
+        "e = socket.getaddrinfo(site, 443, socket.AF_INET)\nf = asyncio.open_connection(url, 80)\n"
     )
     local = NET.localised(text)
     assert local == (
         'a = socket.getaddrinfo("127.0.0.1", 2)\nb = socket.getaddrinfo("127.0.0.1", 1)\n'
         'c = socket.getaddrinfo("127.0.0.1", 3)\nPORT = 23456\nn = 80001\n'
+        'd = socket.getaddrinfo("127.0.0.1", 2, socket.AF_INET)\n'
+        'e = socket.getaddrinfo("127.0.0.1", 2, socket.AF_INET)\n'
+        'f = asyncio.open_connection("127.0.0.1", 1)\n'
     )
     assert NET.restored("on 127.0.0.1:23456") == "on 127.0.0.1:8000"
     elsewhere = replace(NET, host="10.0.2.2")
     assert 'getaddrinfo("10.0.2.2", 2)' in elsewhere.localised(text)
     assert elsewhere.at_home().localised(text) == local  # what CPython is given
+
+
+def test_no_test_that_is_run_asks_a_server_on_the_internet() -> None:
+    left_out = {entry.test for entry in read_expected() if entry.outcome == "not-run"}
+    asked = {
+        (test.name, host)
+        for version in pinned_versions()
+        for test in UpstreamTree.unpacked(version).tests()
+        if test.name.startswith("net_inet/") and test.name not in left_out
+        for host in re.findall(
+            r"(?:getaddrinfo|open_connection)\(([^,)]+),", NET.localised(test.text)
+        )
+    }
+    # Names that nobody has and addresses that are looked up, but not connected to.
+    literal = {'"nonexistent.example.com"', '"hey.!!$$"', '"10.10.10.10"', '"0.0.0.0"'}
+    assert {host for _, host in asked} == literal | {'"127.0.0.1"'}, sorted(asked)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 OK\r\n"), (b"\x16\x03\x01", b"HTTP/1.1 400 ")],
+)
+def test_the_peer_answers_what_is_no_request_too(question: bytes, answer: bytes) -> None:
+    with (
+        local_net("127.0.0.1") as net,
+        socket.create_connection((net.host, net.plain), 10) as asking,
+    ):
+        asking.sendall(question)
+        assert asking.recv(4096).startswith(answer)
 
 
 def test_a_simulated_board_can_be_of_another_version(

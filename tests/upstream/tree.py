@@ -20,7 +20,7 @@ _PARTS = (
     "tests/multi_net/",
     "tests/run-multitests.py",
 )
-_FOLDERS = ("extmod", "net_hosted", "multi_net")
+_FOLDERS = ("extmod", "net_hosted", "net_inet", "multi_net")
 # Of extmod only what concerns TLS and asyncio; what is in the others all does.
 _IN_EXTMOD = re.compile(r"ssl|tls|asyncio")
 _INSTANCE = re.compile(r"^def instance(\d+)\(\):", re.MULTILINE)
@@ -83,12 +83,8 @@ class UpstreamTree:
         return cls(ready)
 
     def tests(self) -> list[UpstreamTest]:
-        """Return the tests that a board without the Internet can run, by name."""
+        """Return the tests, by name; expected.toml has those that need the Internet as not-run."""
         return [test for folder in _FOLDERS for test in self._in(folder)]
-
-    def internet_tests(self) -> list[UpstreamTest]:
-        """Return those that ask servers on the Internet, which nobody here vouches for."""
-        return self._in("net_inet")
 
     def test(self, name: str) -> UpstreamTest:
         """Return one test by its path below ``tests/``."""
