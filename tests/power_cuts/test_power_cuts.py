@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from handfast.boards import device_library, provision
+from handfast.boards.definition import load_board
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
 from tests.power_cuts import engine, sequences
@@ -339,6 +340,21 @@ def test_a_first_cut_that_leaves_nothing_to_recover_costs_no_second_one(
     outcomes = list(one_second_cut(cast(Bench, None), Case("x", finished), 20, "s"))
     assert [one.reached for one in outcomes].count(True) == 1
     assert outcomes[-1].reached
+
+
+def test_a_board_may_be_of_another_version_of_micropython(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = load_board("sim-pico-w").firmware
+    assert own is not None
+    asked = ["--sequence", "enrol-token", "--first", "4", "--board"]
+    assert main([*asked, f"sim-pico-w={own.micropython}"]) == 0
+    assert "survived" in capsys.readouterr().out
+    assert main([*asked, "sim-pico-w=0.0.1"]) != 0
+    assert "0.0.1" in capsys.readouterr().out
+    for wrong in ("sim-pico-w=", "pico-w", "=1.25.0"):
+        with pytest.raises(SystemExit):
+            main([*asked, wrong])
 
 
 def test_a_case_says_how_to_try_it_again(capsys: pytest.CaptureFixture[str]) -> None:
