@@ -37,7 +37,7 @@ from tests.power_cuts.engine import (
     try_case,
 )
 from tests.power_cuts.journal import Journal, key_of
-from tests.power_cuts.rig import Bench, open_bench
+from tests.power_cuts.rig import Bench, open_bench, profile_and_version
 from tests.power_cuts.sequences import SEQUENCES
 from tests.power_cuts.wear import Wear, measure_wear
 
@@ -245,6 +245,16 @@ def show(console: Console, tallies: dict[str, Tally], wear: Wear) -> None:
     )
 
 
+def _simulated(board: str) -> str:
+    """Check NAME or NAME=VERSION of a simulated board; a version's source is looked for later."""
+    profile, version = profile_and_version(board)
+    boards = list_boards(kind="simulated")
+    if profile not in boards or ("=" in board and not version):
+        names = " or ".join(boards)
+        raise argparse.ArgumentTypeError(f"{board!r}: choose {names}, or one of them with =VERSION")
+    return board
+
+
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.power_cuts", description=__doc__)
     add = parser.add_argument
@@ -255,8 +265,13 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", help="draws the second cuts; one is made unless it is given")
     add("--budget-s", type=float, default=float("inf"), help="begin nothing new after so long")
     add("--workers", type=int, help="boards at once")
-    boards = list_boards(kind="simulated")
-    add("--board", default="sim-pico-w", choices=boards, help="the simulated board")
+    add(
+        "--board",
+        default="sim-pico-w",
+        type=_simulated,
+        metavar="NAME[=VERSION]",
+        help="the simulated board, and the version of MicroPython if not its own",
+    )
     add("--out", type=Path, default=OUT)
     add("--resume", action="store_true", help="go on with a run of the same code that was stopped")
     arguments = parser.parse_args(given)

@@ -17,18 +17,21 @@ from handfast.boards.builder import build_simulator
 from handfast.boards.definition import load_board
 from handfast.resources import boards_dir, firmware_dir
 from tests.power_cuts.cases import Case, Cut, Outcome
+from tests.power_cuts.rig import profile_and_version
 
 
-def key_of(profile: str) -> str:
+def key_of(board: str) -> str:
     """Return the SHA-256 (hex) of all that a board's power cuts are tried with.
 
     The library and the application, the board's definitions, a simulated board's program, the
-    host's side with its gateway, and what is in this folder.
+    host's side with its gateway, and what is in this folder. The board is NAME or NAME=VERSION.
     """
+    profile, micropython = profile_and_version(board)
     folders = (firmware_dir(), boards_dir(), Path(handfast.__file__).parent, Path(__file__).parent)
-    digest = hashlib.sha256(profile.encode())
+    digest = hashlib.sha256(board.encode())
     if load_board(profile).kind == "simulated":
-        digest.update(hashlib.sha256(build_simulator(profile).read_bytes()).digest())
+        program = build_simulator(profile, micropython=micropython)
+        digest.update(hashlib.sha256(program.read_bytes()).digest())
     for number, folder in enumerate(folders):
         for file in sorted(_sources(folder)):
             content = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -57,6 +57,17 @@ class Rollover(enum.Enum):
     PUBLISHED = "published"  # another `server` CA, beside the one in use
     SWITCHED = "switched"
     ROOT_PUBLISHED = "root-published"  # another root, and another `server` CA below it
+    ROOT_RETIRED = "root-retired"  # that `server` CA is in use, and the old root published no more
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether what was rolled over is published no more: boards are to let it go."""
+        return self in (Rollover.SWITCHED, Rollover.ROOT_RETIRED)
+
+    @property
+    def is_of_the_root(self) -> bool:
+        """Whether there is another root too."""
+        return self in (Rollover.ROOT_PUBLISHED, Rollover.ROOT_RETIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +113,13 @@ class Rig:
         trusted: what its boards are to follow.
     """
 
-    def __init__(self, scene: Scene, trusted: Trusted, owner: httpx.Client) -> None:
+    def __init__(
+        self, scene: Scene, trusted: Trusted, owner: httpx.Client, micropython: str | None
+    ) -> None:
         self.scene = scene
         self.trusted = trusted
         self._owner = owner
+        self._micropython = micropython
         self._templates: dict[int, Path] = {}
         self._lock = threading.Lock()
         self._number = 0
@@ -148,7 +162,7 @@ class Rig:
 
     def _virtual(self, folder: Path) -> VirtualBoard:
         if load_board(self.scene.profile).kind == "simulated":
-            return SteppedBoard(self.scene.profile, directory=folder)
+            return SteppedBoard(self.scene.profile, directory=folder, micropython=self._micropython)
         return virtual_board(self.scene.profile, directory=folder, name=folder.name)
 
     def plug_in(self, board: DemoBoard) -> None:
@@ -254,9 +268,9 @@ class Place:
 class Bench:
     """A rig for each state of a rollover, opened when it is first asked for; boards on them."""
 
-    def __init__(self, folder: Path, profile: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, board: str, stack: ExitStack) -> None:
         self._folder = folder
-        self._profile = profile
+        self._board = board
         self._stack = stack
         self._rigs: dict[Rollover, Rig] = {}
         self._free: dict[str, list[tuple[Place, ExitStack]]] = {}
@@ -295,21 +309,31 @@ class Bench:
         """Return the rig whose gateway has come that far."""
         with self._lock:
             if rollover not in self._rigs:
-                opened = _open_rig(self._folder / rollover.value, self._profile, rollover)
+                opened = _open_rig(self._folder / rollover.value, self._board, rollover)
                 self._rigs[rollover] = self._stack.enter_context(opened)
             return self._rigs[rollover]
 
 
+def profile_and_version(board: str) -> tuple[str, str | None]:
+    """Split NAME=VERSION; None is the version of MicroPython that the profile names."""
+    profile, _, version = board.partition("=")
+    return profile, version or None
+
+
 @contextmanager
-def open_bench(profile: str = "sim-pico-w") -> Iterator[Bench]:
-    """Start gateways as they are needed, and stop them at the end."""
+def open_bench(board: str = "sim-pico-w") -> Iterator[Bench]:
+    """Start gateways as they are needed, and stop them at the end.
+
+    Args:
+        board: the simulated board that lies on it, NAME or NAME=VERSION (of MicroPython).
+    """
     with (
         tempfile.TemporaryDirectory(
             prefix="handfast-cuts-", dir=_scratch(), ignore_cleanup_errors=True
         ) as folder,
         ExitStack() as stack,
     ):
-        bench = Bench(Path(folder), profile, stack)
+        bench = Bench(Path(folder), board, stack)
         try:
             yield bench
         finally:
@@ -323,11 +347,12 @@ def _scratch() -> Path | None:
 
 
 @contextmanager
-def _open_rig(folder: Path, profile: str, rollover: Rollover) -> Iterator[Rig]:
+def _open_rig(folder: Path, board: str, rollover: Rollover) -> Iterator[Rig]:
     """Give a gateway its CAs, start it, and stop it at the end.
 
     It refuses a superseded leaf at once: a board that goes back to one does not survive.
     """
+    profile, micropython = profile_and_version(board)
     state, stage = StateDir(folder / "gateway"), folder / "boards"
     stage.mkdir(parents=True)
     state.create()
@@ -349,7 +374,8 @@ def _open_rig(folder: Path, profile: str, rollover: Rollover) -> Iterator[Rig]:
         address = stack.enter_context(reachable_socket(state.admin_socket))
         transport = httpx.HTTPTransport(uds=address)
         owner = httpx.Client(transport=transport, base_url="http://gateway", timeout=_ASK_S)
-        yield Rig(scene, _roll_over(scene, rollover), stack.enter_context(owner))
+        stack.enter_context(owner)
+        yield Rig(scene, _roll_over(scene, rollover), owner, micropython)
 
 
 @cache
@@ -369,12 +395,14 @@ def _roll_over(scene: Scene, rollover: Rollover) -> Trusted:
     if rollover is not Rollover.NOT_BEGUN:
         # A device that never reports keeps the gateway from going on by itself.
         scene.admin.add_device("late")
-        if rollover is Rollover.ROOT_PUBLISHED:
+        if rollover.is_of_the_root:
             roots.append(begin_root_rollover(scene.state, _PASSPHRASE))
         server_cas.append(begin_server_rollover(scene.state, _PASSPHRASE))
         scene.admin.reload_trust()
-    if rollover is Rollover.SWITCHED:
+    if rollover.has_ended:
         scene.admin.switch_server_ca()
+    if rollover is Rollover.ROOT_RETIRED:
+        scene.admin.retire_root()
     return Trusted(_ders(roots), _ders(server_cas))
 
 

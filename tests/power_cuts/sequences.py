@@ -151,12 +151,19 @@ class Enrol(CutSequence):
 
     def __init__(self, way: str) -> None:
         self.name = f"enrol-{way}"
-        self._by_token = way == "token"
+        self._by_token = way != "idevid"
 
     def prepare(self, rig: Rig) -> AbstractContextManager[DemoBoard]:
         """Give it a token without an IDevID, or an IDevID without a token."""
-        code = "os.remove('/mtls/idevid')" if self._by_token else ""
-        return rig.provisioned(self.name, token=self._by_token, code=code)
+        code = "os.remove('/mtls/idevid')\n" if self._by_token else ""
+        return rig.provisioned(
+            self.name, token=self._by_token, code=code + self.code_for_trust(rig)
+        )
+
+    def code_for_trust(self, rig: Rig) -> str:
+        """Return code that changes how it is to know the gateway; it has anchors by default."""
+        del rig
+        return ""
 
     def play(self, rig: Rig, board: DemoBoard, cut: Cut | None) -> Ran:
         """Boot up to the first report."""
@@ -174,6 +181,32 @@ class Enrol(CutSequence):
         if self._by_token:
             issued = len(_leaves(rig, board))
             expect(issued == 1, f"one token gave {issued} leaves")
+
+
+class EnrolByFingerprint(Enrol):
+    """A board with a token and no anchors boots: it knows the root by its SHA-256 alone."""
+
+    def __init__(self) -> None:
+        super().__init__("fingerprint")
+
+    def code_for_trust(self, rig: Rig) -> str:
+        """Leave it the root's fingerprint in place of its anchors, and not even their folder."""
+        return (
+            "import json\nfor name in os.listdir('/mtls/anchor'):\n"
+            " os.remove('/mtls/anchor/' + name)\n"
+            "os.rmdir('/mtls/anchor')\n"
+            "with open('/mtls/config.json') as file:\n config = json.load(file)\n"
+            f"config['root_sha256'] = '{_sha256(rig.trusted.roots[0])}'\n"
+            "with open('/mtls/config.json', 'w') as file:\n json.dump(config, file)"
+        )
+
+    def judge(self, rig: Rig, board: DemoBoard, vigil: Vigil, runs: Sequence[Ran]) -> None:
+        """The same as by a token, and it holds the root and the `server` CA, whole."""
+        super().judge(rig, board, vigil, runs)
+        with rig.repl(board) as link:
+            held = _anchors(link)
+        expected = _held(rig.trusted.roots, rig.trusted.server_cas)
+        expect(held == expected, f"its anchors are not those of the gateway: {held}")
 
 
 def _expect_called(vigil: Vigil, runs: Sequence[Ran]) -> None:
@@ -291,18 +324,23 @@ class FollowRollover(ReEnrol):
             )
 
     def _first(self, ders: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return ders if self.rollover is Rollover.SWITCHED else ders[:1]
+        return ders if self.rollover.has_ended else ders[:1]
 
     def _steps(self, rig: Rig) -> list[Held]:
-        """Return what it may hold, from before to after; roots come first."""
+        """Return what it may hold, from before to after; roots come first, and go last."""
         roots, server_cas = rig.trusted.roots, rig.trusted.server_cas
-        if self.rollover is Rollover.SWITCHED:
-            return [_held(roots, server_cas), _held(roots, server_cas[-1:])]
-        steps = [
-            _held(roots[:1], server_cas[:1]),
-            _held(roots, server_cas[:1]),
-            _held(roots, server_cas),
-        ]
+        if self.rollover.has_ended:
+            steps = [
+                _held(roots, server_cas),
+                _held(roots, server_cas[-1:]),
+                _held(roots[-1:], server_cas[-1:]),
+            ]
+        else:
+            steps = [
+                _held(roots[:1], server_cas[:1]),
+                _held(roots, server_cas[:1]),
+                _held(roots, server_cas),
+            ]
         return list(dict.fromkeys(steps))
 
     def look_further(self, rig: Rig, link: SerialLink) -> str:
@@ -473,10 +511,12 @@ SEQUENCES: dict[str, CutSequence] = {
         Provision(),
         Enrol("token"),
         Enrol("idevid"),
+        EnrolByFingerprint(),
         ReEnrol(),
         FollowRollover("rollover-take", Rollover.PUBLISHED),
         FollowRollover("rollover-drop", Rollover.SWITCHED),
         FollowRollover("rollover-root", Rollover.ROOT_PUBLISHED),
+        FollowRollover("rollover-root-drop", Rollover.ROOT_RETIRED),
         Decommission(),
     )
 }

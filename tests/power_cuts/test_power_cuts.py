@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from handfast.boards import device_library, provision
+from handfast.boards.definition import load_board
 from handfast.boards.serial_link import SerialLink
 from handfast.lab.demo import comeback
 from tests.power_cuts import engine, sequences
@@ -33,13 +34,15 @@ from tests.power_cuts.wear import measure_wear
 
 # Cuts of each sequence: first ones, and second ones in the recovery.
 SAMPLED = {
-    "provision": (35, 10),
+    "provision": (25, 10),
     "enrol-token": (30, 10),
-    "enrol-idevid": (25, 15),
-    "decommission": (35, 10),
+    "enrol-idevid": (20, 10),
+    "enrol-fingerprint": (10, 5),
+    "decommission": (30, 10),
     "rollover-take": (5, 5),
     "rollover-drop": (5, 5),
     "rollover-root": (5, 5),
+    "rollover-root-drop": (5, 5),
 }
 # Each of them is a test, for the processes that share the work.
 PARTS = 5
@@ -229,6 +232,17 @@ ERASES_NOTHING = (
     "    _remove_tree(store.root)\n    _overwrite_free(tombstone)\n    _require_erased()\n",
     "    _remove_tree(store.root)\n    os.remove(tombstone)\n",
 )
+NEWS_DONE_WITH_FIRST = (
+    "mtls/rollover.py",
+    '    for kind, add in (("root", to_root), ("tls", to_tls)):\n',
+    '    store._write("anchor/cacerts", digest)\n'
+    '    for kind, add in (("root", to_root), ("tls", to_tls)):\n',
+)
+TLS_ANCHORS_FIRST = (
+    "mtls/anchors.py",
+    "    for root in roots:\n",
+    '    for anchor in anchors:\n        keep(store, "tls", anchor)\n    for root in roots:\n',
+)
 KEY_NOT_KEPT = (
     "mtls/custody.py",
     "    store.write_identity(name, key.to_der())\n    return key\n",
@@ -248,6 +262,18 @@ def test_what_is_seen_in_one_run_finds_that_renewal_out_too(broken_bench: Bench)
     before, after = Cut(1), Cut(8)
     outcomes = chain(*every_first_cut(broken_bench, "re-enrol", [before, after]))
     assert {one.case.first: bool(one.problem) for one in outcomes} == {before: False, after: True}
+
+
+@pytest.mark.parametrize("broken_bench", [NEWS_DONE_WITH_FIRST], indirect=True)
+def test_an_old_root_that_would_stay_for_ever_is_found_out(broken_bench: Bench) -> None:
+    operations = measure(broken_bench, "rollover-root-drop").operations
+    cases = [Case("rollover-root-drop", Cut(n)) for n in range(operations - 3, operations - 7, -1)]
+    assert is_found_out(broken_bench, cases)
+
+
+@pytest.mark.parametrize("broken_bench", [TLS_ANCHORS_FIRST], indirect=True)
+def test_a_tls_anchor_that_is_kept_before_its_root_is_found_out(broken_bench: Bench) -> None:
+    assert is_found_out(broken_bench, [Case("enrol-fingerprint", Cut(n)) for n in range(11, 17)])
 
 
 @pytest.mark.parametrize("broken_bench", [NO_TOMBSTONE, ERASES_NOTHING], indirect=True)
@@ -314,6 +340,21 @@ def test_a_first_cut_that_leaves_nothing_to_recover_costs_no_second_one(
     outcomes = list(one_second_cut(cast(Bench, None), Case("x", finished), 20, "s"))
     assert [one.reached for one in outcomes].count(True) == 1
     assert outcomes[-1].reached
+
+
+def test_a_board_may_be_of_another_version_of_micropython(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = load_board("sim-pico-w").firmware
+    assert own is not None
+    asked = ["--sequence", "enrol-token", "--first", "4", "--board"]
+    assert main([*asked, f"sim-pico-w={own.micropython}"]) == 0
+    assert "survived" in capsys.readouterr().out
+    assert main([*asked, "sim-pico-w=0.0.1"]) != 0
+    assert "0.0.1" in capsys.readouterr().out
+    for wrong in ("sim-pico-w=", "pico-w", "=1.25.0"):
+        with pytest.raises(SystemExit):
+            main([*asked, wrong])
 
 
 def test_a_case_says_how_to_try_it_again(capsys: pytest.CaptureFixture[str]) -> None:
