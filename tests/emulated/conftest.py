@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from handfast.lab.gateway_process import GatewayProcess
+from handfast.state import StateDir
+
 # A gateway, certificates and servers are made as for simulated boards; so is a model of QEMU.
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "end_to_end"), str(TESTS / "host" / "esp32_qemu")]
@@ -35,3 +38,15 @@ def served() -> Iterator[tuple[int, bytes]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port, _CONTENT
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def gateway(lab: tuple[StateDir, GatewayProcess]) -> GatewayProcess:
+    """That of the module's fixture ``lab``."""
+    return lab[1]
+
+
+@pytest.fixture(scope="module")
+def log(lab: tuple[StateDir, GatewayProcess]) -> Path:
+    """What that gateway logs: one JSON document a line."""
+    return lab[0].gateway_log

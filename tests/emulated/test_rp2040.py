@@ -37,20 +37,9 @@ pytestmark = pytest.mark.timeout(900)  # with the build, beside another one
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
-    with running_gateway(tmp_path_factory.mktemp("gateway"), gateway_options()) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def gateway(served: tuple[StateDir, GatewayProcess]) -> GatewayProcess:
-    return served[1]
-
-
-@pytest.fixture(scope="module")
-def log(served: tuple[StateDir, GatewayProcess]) -> Path:
-    """The gateway's: one JSON document a line."""
-    return served[0].gateway_log
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), gateway_options()) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")

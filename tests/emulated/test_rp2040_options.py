@@ -113,21 +113,10 @@ def signing_elsewhere(key: ec.EllipticCurvePrivateKey) -> Iterator[tuple[int, li
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StateDir, GatewayProcess]]:
     options = gateway_options(resume_port=0)
-    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def gateway(served: tuple[StateDir, GatewayProcess]) -> GatewayProcess:
-    return served[1]
-
-
-@pytest.fixture(scope="module")
-def log(served: tuple[StateDir, GatewayProcess]) -> Path:
-    """The gateway's: one JSON document a line."""
-    return served[0].gateway_log
+    with running_gateway(tmp_path_factory.mktemp("gateway"), options) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
