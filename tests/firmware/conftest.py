@@ -1,11 +1,18 @@
-"""The device library's pure modules run on CPython too: `import mtls` finds firmware/mtls."""
+"""The device library's pure modules run on CPython too: `import mtls` finds firmware/mtls.
 
+With HANDFAST_LIBRARY_ON=<a board of device_interpreter.BOARDS> it finds the library as that board's
+MicroPython runs it (test_pure_modules_on_boards.py).
+"""
+
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from handfast.resources import firmware_dir
 
@@ -13,6 +20,38 @@ sys.path.insert(0, str(Path(__file__).parent / "micropython_model"))
 sys.path.insert(0, str(firmware_dir()))
 
 from device_interpreter import BOARDS, program, run_script
+from library_on_board import BoardLibrary
+
+LIBRARY_ON = os.environ.get("HANDFAST_LIBRARY_ON")
+_library = BoardLibrary(program(LIBRARY_ON)) if LIBRARY_ON else None
+if _library:
+    sys.meta_path.insert(0, _library)
+    # A board answers some thousand questions a second.
+    settings.register_profile("board", parent=settings(), max_examples=25)
+    settings.load_profile("board")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_cpython: asks what MicroPython has no answer to")
+
+
+def pytest_unconfigure() -> None:
+    if _library:
+        _library.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With the library on one board: leave out what asks each board anyway, or CPython alone."""
+    if not _library:
+        return
+    others = [
+        item
+        for item in items
+        if {"micropython", "run_device"} & set(item.fixturenames)
+        or item.get_closest_marker("only_cpython")
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session", params=BOARDS)
@@ -26,3 +65,9 @@ def run_device(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., 
     """Runs a script of tests/firmware/device everywhere, its arguments relative to tmp_path."""
     interpreter = None if request.param == "cpython" else program(request.param)
     return partial(run_script, interpreter, cwd=tmp_path)
+
+
+@pytest.fixture
+def device_modules() -> MutableMapping[str, Any]:
+    """`sys.modules` of the interpreter that runs the library."""
+    return _library.module("device_modules") if _library else sys.modules

@@ -1,7 +1,6 @@
 """The device's clock: the calendar, epochs, and what is believed when."""
 # ruff: noqa: ARG001  (the board fixture stands in for the modules that the clock imports)
 
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
@@ -24,6 +23,13 @@ def test_calendar_agrees_with_python(moment):
     assert clock.to_civil(unix) == (*moment.timetuple()[:6], moment.weekday())
 
 
+def test_calendar_agrees_with_the_interpreter_s_own():
+    """Whatever its epoch is: `clock.time` is the module that the library itself asks."""
+    epoch = utc.to_unix(clock.time.gmtime(0)[0], 1, 1)
+    for moment in (T, utc.to_unix(2027, 2, 28, 23, 59, 59), utc.to_unix(2028, 2, 29)):
+        assert tuple(clock.time.gmtime(moment - epoch))[:6] == tuple(clock.to_civil(moment))[:6]
+
+
 class StoreModel:
     """What the clock needs of the store."""
 
@@ -40,7 +46,7 @@ class StoreModel:
 
 
 @pytest.fixture(params=[1970, 2000])
-def board(request, monkeypatch):
+def board(request, monkeypatch, device_modules):
     """A board's time and machine modules, with the epoch that its port has."""
     state = SimpleNamespace(unix=utc.to_unix(request.param, 1, 1), set_to=None, ticks_ms=0)
     epoch = utc.to_unix(request.param, 1, 1)
@@ -53,7 +59,7 @@ def board(request, monkeypatch):
 
     machine = ModuleType("machine_model")
     machine.RTC = RTC
-    monkeypatch.setitem(sys.modules, "machine", machine)
+    monkeypatch.setitem(device_modules, "machine", machine)
     board_time = SimpleNamespace(
         time=lambda: state.unix - epoch,
         gmtime=lambda t: time.gmtime(t + epoch),

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from types import ModuleType
 
 import pytest
@@ -19,12 +18,12 @@ IN_2000_TO_2099 = st.integers(946684800, 4102444799)
 
 
 @pytest.fixture
-def chip(monkeypatch):
+def chip(monkeypatch, device_modules):
     model = Ds3231Model()
     machine = ModuleType("machine_model")
     machine.Pin = lambda number: ("pin", number)
     machine.I2C = lambda bus, **pins: model if (bus, pins["scl"][1]) == (0, 5) else None
-    monkeypatch.setitem(sys.modules, "machine", machine)
+    monkeypatch.setitem(device_modules, "machine", machine)
     return model
 
 

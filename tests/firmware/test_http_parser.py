@@ -1,4 +1,4 @@
-"""The device's sans-IO HTTP/1.1, on CPython."""
+"""The device's sans-IO HTTP/1.1."""
 
 import itertools
 
@@ -139,6 +139,7 @@ def test_the_connection_header_decides_about_keep_alive(version, connection, kep
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nNo colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA : blank before colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: \xff\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",

@@ -1,83 +1,17 @@
-"""The library's pure modules on CPython and, by the same scripts, on a board's MicroPython."""
+"""What only a board's MicroPython shows of a pure module: its clock set, its key in TLS."""
 
-import json
 import socket
 import ssl
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 from device_interpreter import DEVICE_SCRIPTS, micropython_environment, run_script
-from device_pki import (
-    IMPRINT,
-    NONCE,
-    NOW,
-    Plan,
-    encoded,
-    name_of,
-    reply_by,
-    root_plan,
-    rsa_key,
-    server_plan,
-    tsa_plan,
-)
-
-VECTORS = Path(__file__).parent.parent / "vectors"
-
-
-def test_published_vectors_hold_and_stuck_randomness_is_refused(run_device, tmp_path):
-    given = {name: json.loads((VECTORS / f"{name}.json").read_text()) for name in VECTOR_FILES}
-    (tmp_path / "given.json").write_text(json.dumps(given))
-    key_hex, csr_hex = run_device("p256_and_drbg.py", "given.json")
-    key = serialization.load_der_private_key(bytes.fromhex(key_hex), None)
-    request = x509.load_der_x509_csr(bytes.fromhex(csr_hex))
-    assert request.is_signature_valid
-    assert request.public_key() == key.public_key()
-
-
-VECTOR_FILES = ("p256", "hmac_drbg")
-
-
-def test_certificates_pkcs7_time_stamps_and_calendar(run_device, tmp_path):
-    root, server, tsa = root_plan().make(), server_plan().make(), tsa_plan().make()
-    moments = [datetime(y, m, 1, tzinfo=UTC) - timedelta(seconds=1) for y in YEARS for m in (1, 3)]
-    given = {
-        "now": int(NOW.timestamp()),
-        "certificates": [facts(one) for one in (root, server, tsa)],
-        "pkcs7": pkcs7.serialize_certificates([root, server], Encoding.DER).hex(),
-        "reply": reply_by(tsa, server).make().hex(),
-        "imprint": IMPRINT.hex(),
-        "nonce": hex(NONCE),
-        "gen_time": int(NOW.timestamp()),
-        "calendar": [[int(t.timestamp()), [*t.timetuple()[:6], t.weekday()]] for t in moments],
-    }
-    (tmp_path / "given.json").write_text(json.dumps(given))
-    run_device("certificates_and_time.py", "given.json")
-
-
-YEARS = (1970, 1971, 2000, 2001, 2024, 2026, 2027, 2100, 2101, 2400)
-
-
-def facts(certificate: x509.Certificate) -> dict[str, object]:
-    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    try:
-        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        purposes = []
-    return {
-        "der": encoded(certificate).hex(),
-        "serial": hex(certificate.serial_number),
-        "not_before": int(certificate.not_valid_before_utc.timestamp()),
-        "not_after": int(certificate.not_valid_after_utc.timestamp()),
-        "is_ca": constraints.ca,
-        "path_length": constraints.path_length,
-        "eku": [one.dotted_string for one in purposes],
-    }
+from device_pki import Plan, encoded, name_of, rsa_key
 
 
 def test_board_clock_is_set_in_unix_seconds(micropython, tmp_path):

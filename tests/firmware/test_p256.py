@@ -1,6 +1,7 @@
 """P-256: the comb against OpenSSL's arithmetic, its table, ECDSA with deterministic nonces."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mtls.errors import EntropyError
 
 SCALARS = st.integers(1, p256.N - 1) | st.sampled_from([1, 2, 3, 31, 32, p256.N - 1, p256.N - 2])
 GENERATOR = Path(__file__).parents[2] / "scripts" / "make_p256_table.py"
+RFC_6979 = json.loads((Path(__file__).parents[1] / "vectors" / "p256.json").read_text())
 
 
 @given(SCALARS)
@@ -63,6 +65,18 @@ def test_each_point_of_the_table_is_on_the_curve():
         x, y = TABLE[at : at + 32], TABLE[at + 32 : at + 64]
         assert p256.on_curve(int.from_bytes(x, "big"), int.from_bytes(y, "big"))
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
+
+
+def test_public_key_is_the_one_of_the_rfc():
+    public = p256.multiply(int(RFC_6979["private_key"], 16), os.urandom)
+    assert public == (int(RFC_6979["public_x"], 16), int(RFC_6979["public_y"], 16))
+
+
+@pytest.mark.parametrize("vector", RFC_6979["signatures"], ids=lambda vector: vector["message"])
+def test_signature_is_the_one_of_the_rfc(vector):
+    digest = hashlib.sha256(vector["message"].encode()).digest()
+    signature = p256.sign(int(RFC_6979["private_key"], 16), digest, os.urandom)
+    assert signature == (int(vector["r"], 16), int(vector["s"], 16))
 
 
 @given(SCALARS, st.binary(max_size=100))

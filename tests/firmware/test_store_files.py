@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -10,11 +9,23 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_pki import NOW, Plan
-from mtls import rollover
+from mtls import custody, rollover
+from mtls import store as library_store
 from mtls.custody import pack_identity
 from mtls.errors import ConfigError, FlashFull, SecureElementError, StoreDamaged
 from mtls.provision import install
 from mtls.store import Identity, Store
+
+
+class Os:
+    """The interpreter's `os`, but for what a test gives."""
+
+    def __init__(self, real, **given):
+        self.real = real
+        self.__dict__.update(given)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
 
 
 @pytest.fixture
@@ -198,7 +209,7 @@ def test_a_full_flash_changes_nothing_and_leaves_nothing_behind(store, tmp_path,
     def full(_from, _to):
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(os, "rename", full)
+    monkeypatch.setattr(library_store, "os", Os(library_store.os, rename=full))
     with pytest.raises(FlashFull):
         store.write_identity("a", b"other")
     assert store.identity("a").key_der == b"key"
@@ -218,7 +229,7 @@ def test_the_seed_is_replaced_before_anything_is_drawn(store, tmp_path):
     drawn = store.drbg().generate(32)
     second = (tmp_path / "seed").read_bytes()
     assert second not in (first, drawn)
-    assert store.drbg() is store.drbg()
+    assert store.drbg() == store.drbg(), "one generator"
     assert Store(str(tmp_path)).drbg().generate(32) != drawn
 
 
@@ -229,8 +240,11 @@ def test_a_damaged_floor_is_no_floor(store, tmp_path):
     assert store.read_floor() == 0
 
 
-def test_a_file_that_cannot_be_read_is_damage_not_absence(store, tmp_path):
-    (tmp_path / "seed").mkdir()
+def test_a_file_that_cannot_be_read_is_damage_not_absence(store, monkeypatch):
+    def unreadable(_path, _mode):
+        raise OSError(errno.EIO, "flash")
+
+    monkeypatch.setattr(library_store, "open", unreadable, raising=False)
     with pytest.raises(StoreDamaged):
         store.has_seed()
 
@@ -243,7 +257,7 @@ def test_a_file_that_the_flash_does_not_let_go_of_is_told(store, tmp_path, monke
     def remove(_path):
         raise OSError(errno.EIO, "flash")
 
-    monkeypatch.setattr(os, "remove", remove)
+    monkeypatch.setattr(custody, "os", Os(custody.os, remove=remove))
     for call in (store.sweep, lambda: rollover._drop(store, "tls", b"anchor")):
         with pytest.raises(StoreDamaged, match="cannot remove"):
             call()
