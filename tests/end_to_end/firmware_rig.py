@@ -28,8 +28,6 @@ DEADLINE_S = 30.0
 BOARDS = ("sim-pico-w", QEMU_MPS2)
 # Both profiles, with both of the MicroPython versions that the library is for.
 SIMULATED = ("sim-pico-w", "sim-esp32", "sim-pico-w+1.25.0", "sim-esp32+1.25.0")
-# Each profile and each version on one board, for what would take too long on all four.
-EACH_ONCE = ("sim-pico-w", "sim-esp32+1.25.0")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from firmware_rig import (
-    EACH_ONCE,
+    SIMULATED,
     Rig,
     give_long_names,
     make_rig,
@@ -43,7 +43,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 MakeRig = Callable[..., Rig]
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def profile(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

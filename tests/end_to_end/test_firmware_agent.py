@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import DEADLINE_S, EACH_ONCE, SIMULATED, Rig, give_long_names, make_rig
+from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_long_names, make_rig
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -35,7 +35,7 @@ def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path)
         yield rig
 
 
-@pytest.mark.parametrize("rig", EACH_ONCE, indirect=True)
+@pytest.mark.parametrize("rig", SIMULATED, indirect=True)
 def test_a_board_renews_once_in_the_window_that_the_gateway_suggests(rig: Rig) -> None:
     rig.provision()
     rig.start()
@@ -53,7 +53,7 @@ def test_a_board_renews_once_in_the_window_that_the_gateway_suggests(rig: Rig) -
     assert not rig.console.events("error")
 
 
-@pytest.mark.parametrize("rig", EACH_ONCE, indirect=True)
+@pytest.mark.parametrize("rig", SIMULATED, indirect=True)
 def test_a_window_that_makes_no_sense_is_ignored(rig: Rig) -> None:
     rig.provision()
     rig.gateway.set_config(rig.device_id, {"renewal_window": ["now", None]})

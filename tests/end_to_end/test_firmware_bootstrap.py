@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import EACH_ONCE, Rig, make_rig
+from firmware_rig import SIMULATED, Rig, make_rig
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
@@ -31,7 +31,7 @@ def gateway(state: StateDir) -> Iterator[GatewayProcess]:
         yield gateway
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
     with make_rig(tmp_path / "board", next(_names), gateway.admin, request.param) as rig:
         yield rig

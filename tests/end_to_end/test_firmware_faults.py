@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, give_long_names, make_rig
+from firmware_rig import DEADLINE_S, SIMULATED, Rig, give_long_names, make_rig
 from provision_support import PASSPHRASE, running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
     with make_rig(tmp_path / "board", next(_names), gateway.admin, request.param) as rig:
         yield rig

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from firmware_rig import DEADLINE_S, EACH_ONCE, Rig, make_rig, wait_until
+from firmware_rig import DEADLINE_S, SIMULATED, Rig, make_rig, wait_until
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities
@@ -37,7 +37,7 @@ def gateway(state: StateDir) -> Iterator[GatewayProcess]:
         yield gateway
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
     with make_rig(tmp_path / "board", next(_names), gateway.admin, request.param) as rig:
         yield rig
@@ -266,7 +266,7 @@ def test_the_key_that_enrolled_is_nowhere_in_the_gateways_files(rig: Rig, state:
         assert not any(needle in content for needle in needles), path.name
 
 
-@pytest.mark.parametrize("profile", EACH_ONCE)
+@pytest.mark.parametrize("profile", SIMULATED)
 def test_board_goes_on_when_its_gateway_comes_back(
     state: StateDir, tmp_path: Path, profile: str
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from firmware_rig import EACH_ONCE, Rig, give_long_names, make_rig, wait_until
+from firmware_rig import SIMULATED, Rig, give_long_names, make_rig, wait_until
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -39,7 +39,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def new_rig(
     request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path
 ) -> Iterator[Callable[[str], Rig]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from firmware_rig import EACH_ONCE, Rig, make_rig
+from firmware_rig import SIMULATED, Rig, make_rig
 from provision_support import running_gateway
 
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
@@ -27,7 +27,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         yield gateway
 
 
-@pytest.fixture(params=EACH_ONCE)
+@pytest.fixture(params=SIMULATED)
 def rig(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Path) -> Iterator[Rig]:
     name = f"reporting-{request.param}".replace("+", "-")
     with make_rig(tmp_path / "board", name, gateway.admin, request.param) as rig:

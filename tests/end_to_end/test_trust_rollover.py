@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firmware_rig import BOARDS, EACH_ONCE, Rig, make_rig, profile_and_version, wait_until
+from firmware_rig import SIMULATED, Rig, make_rig, profile_and_version, wait_until
 from scene_support import break_gateway
 
+from handfast.boards.qemu_mps2_build import BOARD as QEMU_MPS2
 from handfast.boards.virtual import boards_at
 from handfast.lab.gateway_process import GatewayOptions, GatewayProcess
 from handfast.pki.authorities import create_authorities, load_certificates
@@ -17,12 +18,8 @@ from handfast.pki.rollover import begin_root_rollover, begin_server_rollover, fi
 from handfast.state import StateDir
 
 PASSPHRASE = b"for tests only"
-OLDEST = "sim-esp32+1.25.0"
-LIFE_S = {
-    "sim-pico-w": 10,
-    OLDEST: 10,
-    "qemu-mps2": 20,
-}  # the emulator has two cores to share with others
+# The emulator has two cores to share with others.
+LIFE_S = {**dict.fromkeys(SIMULATED, 10), QEMU_MPS2: 20}
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def no_report_was_lost(rig: Rig) -> None:
     assert not rig.console.events("refused")
 
 
-@pytest.mark.parametrize("profile", [*BOARDS, OLDEST])
+@pytest.mark.parametrize("profile", [*SIMULATED, QEMU_MPS2])
 def test_a_server_ca_is_rolled_over_under_a_board_that_goes_on_calling(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -98,7 +95,7 @@ def test_a_server_ca_is_rolled_over_under_a_board_that_goes_on_calling(
     assert "server-ca-switched" in events
 
 
-@pytest.mark.parametrize("profile", [*BOARDS, OLDEST])
+@pytest.mark.parametrize("profile", [*SIMULATED, QEMU_MPS2])
 def test_a_new_root_is_taken_through_the_old_one_and_the_server_ca_below_it_after(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -127,7 +124,7 @@ def test_a_new_root_is_taken_through_the_old_one_and_the_server_ca_below_it_afte
     assert held(rig) == {"tls": [server], "root": [root]}
 
 
-@pytest.mark.parametrize("profile", EACH_ONCE)
+@pytest.mark.parametrize("profile", SIMULATED)
 def test_a_board_that_missed_a_rollover_is_anchored_anew_over_serial(
     rig: Rig, state: StateDir, gateway: GatewayProcess
 ) -> None:
@@ -174,7 +171,7 @@ def test_a_suspended_device_does_not_hold_up_the_switch(
     wait_until(lambda: gateway.admin.rollover()["server"]["in_use"] == new, "the switch")
 
 
-@pytest.mark.parametrize("profile", EACH_ONCE)
+@pytest.mark.parametrize("profile", SIMULATED)
 def test_cacerts_that_make_no_sense_cost_no_renewal(
     state: StateDir, profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

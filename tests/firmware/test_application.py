@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_interpreter import program, run_script
+from device_interpreter import run_script
 
 from handfast.resources import firmware_dir
 
@@ -109,19 +109,14 @@ class Told:
 Life = Callable[..., Told]
 
 
-@pytest.fixture(params=["pico-w", "esp32-1.25.0"])  # each profile and version once
-def board(request: pytest.FixtureRequest) -> Path:
-    return program(request.param)
-
-
 @pytest.fixture(params=[False, True], ids=["wdt-starts-once", "wdt-starts-again"])
-def life(request: pytest.FixtureRequest, board: Path, tmp_path: Path) -> Life:
+def life(request: pytest.FixtureRequest, micropython: Path, tmp_path: Path) -> Life:
     def run(*happenings: object, until_s: int = 900, watchdog_s: int = PATIENCE_S) -> Told:
         config = ON_FLASH | {"watchdog_s": watchdog_s}
         (tmp_path / "config.json").write_text(json.dumps(config))
         (tmp_path / "life.json").write_text(json.dumps([happenings, until_s, request.param]))
         arguments = (str(firmware_dir() / "app"), str(tmp_path))
-        *_, line = run_script(board, "application_life.py", *arguments, cwd=tmp_path)
+        *_, line = run_script(micropython, "application_life.py", *arguments, cwd=tmp_path)
         return Told(*json.loads(line))
 
     return run

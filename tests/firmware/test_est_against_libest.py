@@ -51,7 +51,6 @@ pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="libest is pinned for amd64 only"
 )
 on_one_board = pytest.mark.parametrize("micropython", ["pico-w"], indirect=True)
-on_each_version = pytest.mark.parametrize("micropython", ["pico-w", "esp32-1.25.0"], indirect=True)
 Serve = Callable[..., int]
 
 
@@ -142,7 +141,7 @@ def serve(unpacked: Path, tmp_path: Path) -> Iterator[Serve]:
 def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
     """Runs one exchange of a board that knows nothing but the root's fingerprint."""
 
-    def run(port: int, *, password: str = _PASSWORD, patient: bool = False) -> list[object]:
+    def run(port: int, what: str = "bootstrap", password: str = _PASSWORD) -> list[object]:
         root = tmp_path / "mtls"
         root.mkdir()
         url = f"https://127.0.0.1:{port}"
@@ -150,7 +149,6 @@ def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
         config = {"schema": 1, "device_id": "estuser", "api_url": url, "enrol_url": url}
         config |= {"trust_domain": "t", "root_sha256": fingerprint}
         (root / "config.json").write_text(json.dumps(config))
-        what = "patient-bootstrap" if patient else "bootstrap"
         arguments = (str(root), url, "60000", what, "estuser", password)
         (line,) = run_script(micropython, "est_client.py", *arguments, cwd=tmp_path)
         return json.loads(line)
@@ -158,11 +156,18 @@ def est(micropython: Path, tmp_path: Path) -> Callable[..., list[object]]:
     return run
 
 
-@on_each_version
 def test_a_board_bootstraps_by_fingerprint_and_enrols_at_estserver(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
     assert est(serve())[0] == "leaf"
+
+
+def test_a_board_renews_at_estserver_by_the_leaf_that_it_got_there(
+    serve: Serve, est: Callable[..., list[object]]
+) -> None:
+    """`-o`: a client certificate that is good takes the place of the password."""
+    kind, _, *renewal = est(serve("-o"), "bootstrap-and-renew")
+    assert (kind, renewal) == ("leaf", ["renewed", True, True])
 
 
 @on_one_board
@@ -176,7 +181,7 @@ def test_estserver_says_that_the_password_is_wrong(
 def test_estserver_that_waits_for_a_person_says_so_and_certifies_the_same_key_later(
     serve: Serve, est: Callable[..., list[object]]
 ) -> None:
-    outcome = est(serve("-m", "60"), patient=True)
+    outcome = est(serve("-m", "60"), "patient-bootstrap")
     assert outcome[:3] == ["pending", 60, "leaf"]
 
 

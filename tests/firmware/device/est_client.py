@@ -1,17 +1,19 @@
 # Runs on a board: talks EST and prints how it ended, as a JSON list.
 # argv: store root, base URL, timeout in ms, then what to do: "enrol", "renew", "cacerts" or
 # "bootstrap" (fetch the anchors by root_sha256, then enrol), "patient-bootstrap" (the same,
-# and once more with the same key when told to wait); then user and token.
+# and once more with the same key when told to wait), "bootstrap-and-renew" (the same, and then
+# another leaf for another key by the first one); then user and token.
 import gc
 import json
 import sys
 
-from mtls import cacerts, est, pkcs7, rollover
+from mtls import cacerts, custody, est, pkcs7, rollover
 from mtls.client import Session
 from mtls.clock import now
 from mtls.errors import MTLSError, Pending, Refused
 from mtls.keys import SoftwareKey, csr, device_subject
 from mtls.store import Store
+from mtls.x509 import Certificate
 
 root, url, timeout_ms, what, user, token = sys.argv[1:7]
 store = Store(root)
@@ -39,7 +41,18 @@ try:
             leaf = est.simpleenroll(session, request, key.spki(), now(), user, token)
             outcome = ["pending", error.retry_after_s, "leaf", len(leaf)]
     else:
-        outcome = ["leaf", len(est.simpleenroll(session, request, key.spki(), now(), user, token))]
+        leaf = est.simpleenroll(session, request, key.spki(), now(), user, token)
+        outcome = ["leaf", len(leaf)]
+    if what == "bootstrap-and-renew":
+        session.close()
+        custody.write_identity(store, "a", key.to_der(), leaf)
+        custody.set_current(store, "a")
+        key = SoftwareKey.generate(store.drbg())
+        gc.collect()
+        session = Session(url, store, timeout_ms=int(timeout_ms))
+        request = csr(key, device_subject("d"))
+        renewed = est.simplereenroll(session, request, key.spki(), now())
+        outcome += ["renewed", Certificate(renewed).spki == key.spki(), renewed != leaf]
 except Refused as error:
     outcome = ["Refused", error.status, error.type, error.retry_after_s]
 except MTLSError as error:
