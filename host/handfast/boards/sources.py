@@ -212,10 +212,13 @@ def _download(address: Address, source: Source, target: Path, progress: Progress
             request = _request(address)
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 total = int(answer.headers.get("Content-Length") or 0)
+                told = 0
                 while chunk := answer.read(_CHUNK_BYTES):
                     file.write(chunk)
-                    if total:
-                        progress(f"downloading {source.file}: {100 * file.tell() // total} %")
+                    tenths = 10 * file.tell() // total if total else 0
+                    if tenths > told:  # a log has a line for each
+                        progress(f"downloading {source.file}: {10 * tenths} %")
+                        told = tenths
                 if file.tell() < total:
                     return f"the connection ended after {file.tell()} of {total} bytes"
             file.flush()
