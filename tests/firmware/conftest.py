@@ -6,7 +6,8 @@ MicroPython runs it (test_pure_modules_on_boards.py).
 
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Generator, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With the library on one board: leave out what asks each board anyway, or CPython alone."""
     if not _library:
         return
-    others = [
+    others = {
         item
         for item in items
         if {"micropython", "run_device"} & set(item.fixturenames)
         or item.get_closest_marker("only_cpython")
-    ]
-    config.hook.pytest_deselected(items=others)
+    }
+    config.hook.pytest_deselected(items=list(others))
     items[:] = [item for item in items if item not in others]
+
+
+_asking: Counter[str] = Counter()  # tests that asked the board something, by their file
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    before = _library.asked if _library else 0
+    yield
+    if _library and _library.asked > before:
+        _asking[item.path.name] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, count in sorted(_asking.items()):
+        terminalreporter.write_line(f"{name} asked {LIBRARY_ON}: {count}")
 
 
 @pytest.fixture(scope="session", params=BOARDS)

@@ -25,14 +25,14 @@ sys.path.insert(0, str(DEVICE_SCRIPTS))
 
 from far import End, Far
 
-# The board's heap: its objects are kept for as long as the tests run.
-_HEAP = "64m"
+_HEAP = "16m"  # a question is compiled, some are long
 
 
 class FarOnHost(Far):
-    """What CPython asks of an object besides."""
+    """What CPython asks of an object besides, and its import of a module."""
 
-    __slots__ = ()
+    __slots__ = ("__spec__",)
+    __path__ = ()
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in ("_end", "_number", "__spec__"):
@@ -43,31 +43,29 @@ class FarOnHost(Far):
     def __delattr__(self, name: str) -> None:
         self._end.ask("delete", self, name)
 
+    def __del__(self) -> None:
+        self._end.let_go.append(self._number)
+
     def __bytes__(self) -> bytes:
         return self._end.ask("bytes", self)
-
-    def __enter__(self) -> Any:
-        return self._end.ask("get", self, "__enter__")()
-
-    def __exit__(self, *exc: object) -> None:
-        self._end.ask("get", self, "__exit__")(None, None, None)
-
-
-class FarModule(FarOnHost):
-    """A module of the library, with what Python's own import wants of one."""
-
-    __slots__ = ("__spec__",)
-    __path__ = ()
-
-    def __init__(self, far: Far, spec: ModuleSpec) -> None:
-        super().__init__(far._end, far._number)
-        self.__spec__ = spec
 
 
 class HostEnd(End):
     """This Python's end."""
 
     far = FarOnHost
+
+    def __init__(self, source: Any, sink: Any, errors: dict[str, Any]) -> None:
+        super().__init__(source, sink, errors)
+        self.asked = 0
+
+    def ask(self, what: str, *operands: Any, named: dict[str, Any] | None = None) -> Any:
+        self.asked += 1
+        return super().ask(what, *operands, named=named)
+
+    def _told(self, error: Exception) -> tuple[str, Any, Any]:
+        name, arguments, facts = super()._told(error)
+        return "OSError" if isinstance(error, OSError) else name, arguments, facts
 
     def _error(self, name: str, arguments: Any, facts: Any) -> Exception:
         error = super()._error(name, arguments, facts)
@@ -92,6 +90,11 @@ class BoardLibrary(MetaPathFinder, Loader):
         if self.module("sys").implementation[0] != "micropython":
             raise RuntimeError(f"{program} is no MicroPython")
 
+    @property
+    def asked(self) -> int:
+        """How often the board has been asked something."""
+        return self._end.asked
+
     def module(self, name: str) -> Any:
         """Return a module of the board's."""
         return self._end.ask("module", name)
@@ -111,7 +114,8 @@ class BoardLibrary(MetaPathFinder, Loader):
         """Let Python make one: what stands for the board's replaces it."""
 
     def exec_module(self, module: ModuleType) -> None:
-        sys.modules[module.__name__] = FarModule(self.module(module.__name__), module.__spec__)
+        far = sys.modules[module.__name__] = self.module(module.__name__)
+        far.__spec__ = module.__spec__
 
 
 def _errors() -> ModuleType:

@@ -23,6 +23,16 @@ def test_calendar_agrees_with_python(moment):
     assert clock.to_civil(unix) == (*moment.timetuple()[:6], moment.weekday())
 
 
+@pytest.mark.parametrize("year", [1970, 1971, 2000, 2001, 2024, 2026, 2027, 2100, 2101, 2400])
+@pytest.mark.parametrize("month", [1, 3])
+def test_calendar_agrees_with_python_in_the_seconds_before_and_after_a_leap_day(year, month):
+    for second in (-1, 0):
+        moment = datetime(year, month, 1, tzinfo=UTC) + timedelta(seconds=second)
+        unix = int(moment.timestamp())
+        assert utc.to_unix(*moment.timetuple()[:6]) == unix
+        assert clock.to_civil(unix) == (*moment.timetuple()[:6], moment.weekday())
+
+
 def test_calendar_agrees_with_the_interpreter_s_own():
     """Whatever its epoch is: `clock.time` is the module that the library itself asks."""
     epoch = utc.to_unix(clock.time.gmtime(0)[0], 1, 1)

@@ -180,7 +180,6 @@ def test_a_leaf_of_five_years_is_taken(est: Est) -> None:
     assert est(EstPeer(enrol=enrol_with(**changes)))[0] == "leaf"
 
 
-@pytest.mark.only_cpython  # MicroPython folds the constant away
 def test_no_leaf_of_our_own_gateway_is_too_long() -> None:
     from mtls.est import _LONGEST_LIFE_S
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from device_interpreter import DEVICE_SCRIPTS, micropython_environment
+from fuzz_targets import accepts, targets
 from hypothesis import given
 from hypothesis import strategies as st
 from mtls.errors import MTLSError
-
-sys.path.append(str(DEVICE_SCRIPTS))
-
-from fuzz_targets import accepts, targets
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 TARGETS = targets((CORPUS / "anchor.der").read_bytes())

@@ -33,8 +33,6 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TIMEOUT_MS = 1500
 LEAST_MS = 3000  # between two leaves, whatever becomes of them
-# What counts in attempts and takes its time: one board of each version.
-ONE_OF_EACH = ("pico-w", "esp32-1.25.0")
 Lie = Callable[[socket.socket, bytes], None]
 
 
@@ -274,7 +272,7 @@ def test_a_configuration_too_large_for_the_heap_ends_no_agent(
     assert gateway.asked.count("config") == 1
 
 
-@pytest.mark.parametrize("board", ONE_OF_EACH)
+@pytest.mark.parametrize("board", BOARDS)
 def test_leaves_that_never_work_are_asked_for_ever_more_slowly(tmp_path: Path, board: str) -> None:
     # The eighth works once, and is refused when it is used again.
     waits, _ = live(
@@ -292,7 +290,7 @@ def test_leaves_that_never_work_are_asked_for_ever_more_slowly(tmp_path: Path, b
     assert waits[9] <= 4000
 
 
-@pytest.mark.parametrize("board", ONE_OF_EACH)
+@pytest.mark.parametrize("board", BOARDS)
 def test_renewals_that_never_work_are_tried_ever_more_slowly_though_the_old_leaf_does(
     tmp_path: Path, board: str
 ) -> None:
@@ -309,7 +307,7 @@ def test_renewals_that_never_work_are_tried_ever_more_slowly_though_the_old_leaf
     assert waits[7] > eighth_ms / 3
 
 
-@pytest.mark.parametrize("board", ONE_OF_EACH)
+@pytest.mark.parametrize("board", BOARDS)
 def test_a_board_that_is_refused_for_good_and_has_no_way_in_tries_ever_more_slowly(
     tmp_path: Path, board: str
 ) -> None:

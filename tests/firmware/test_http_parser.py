@@ -149,9 +149,10 @@ def test_the_connection_header_decides_about_keep_alive(version, connection, kep
         b"HTTP/1.1 100 C\r\n\r\n" * 9,
     ],
 )
-def test_a_lying_response_is_refused(raw):
+@pytest.mark.parametrize("portion", [512, 7, 3, 1])
+def test_a_lying_response_is_refused(raw, portion):
     with pytest.raises(ProtocolError):
-        parse(raw)
+        parse(raw, buffer_bytes=portion)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +168,17 @@ def test_a_lying_response_is_refused(raw):
     ],
     ids=["line", "count", "bytes", "trailers", "length", "until-close", "chunk"],
 )
-def test_limits_hold_however_the_response_grows(raw):
+@pytest.mark.parametrize("portion", [512, 7])
+def test_limits_hold_however_the_response_grows(raw, portion):
     with pytest.raises(ProtocolError):
-        parse(raw, max_body_bytes=100)
+        parse(raw, max_body_bytes=100, buffer_bytes=portion)
 
 
-def test_repeated_headers_are_joined_and_names_fold():
-    parser = parse(b"HTTP/1.1 200 OK\r\nA-B: 1\r\na-b: 2\r\nContent-Length: 0\r\n\r\n")
-    assert parser.headers["a-b"] == "1, 2"
+@pytest.mark.parametrize("portion", [512, 7, 3, 1])
+def test_repeated_headers_are_joined_and_names_fold(portion):
+    raw = b"HTTP/1.1 200 Fine\r\nA-B: 1\r\na-b: 2\r\nContent-Length: 0\r\n\r\n"
+    parser = parse(raw, buffer_bytes=portion)
+    assert (parser.reason, parser.headers["a-b"]) == ("Fine", "1, 2")
 
 
 def test_a_request_carries_host_and_length():

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from cut_power import boot
 from cut_rollover import AFTER, BEFORE, LOOK_AT, ROLL_AT, prepare, shown
+from device_interpreter import BOARDS
 
 from handfast.boards.simulator import SimulatedBoard
 
 MOST_OPERATIONS = 200
 
 
-@pytest.fixture(params=[("sim-pico-w", None), ("sim-esp32", "1.25.0")], ids=lambda kind: kind[0])
+@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
 def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
     profile, version = request.param
     with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:

@@ -55,6 +55,7 @@ def failures(driver: ModuleType) -> list[str]:
     return found
 
 
+@pytest.mark.only_cpython  # boards run them by themselves
 def test_unchanged_driver_fails_no_scenario():
     assert failures(mutant("", "")) == []
 

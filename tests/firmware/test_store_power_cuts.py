@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cut_power import boot, library
+from device_interpreter import BOARDS
 
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -48,7 +49,7 @@ STEPS = [
 ]
 
 
-@pytest.fixture(params=[("sim-pico-w", None), ("sim-esp32", "1.25.0")], ids=lambda kind: kind[0])
+@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
 def board(request, tmp_path):
     profile, version = request.param
     with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:

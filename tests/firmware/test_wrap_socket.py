@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cut_power import library
+from device_interpreter import BOARDS
 from device_pki import Plan, rsa_key
 from hostile_peer import OK, answer, serving
 from mtls.custody import pack_identity
@@ -182,7 +183,7 @@ stream.close()
 """
 
 
-@pytest.mark.parametrize(("profile", "version"), [("sim-pico-w", None), ("sim-esp32", "1.25.0")])
+@pytest.mark.parametrize(("profile", "version"), BOARDS.values(), ids=BOARDS)
 def test_without_key_and_cert_the_slot_that_counts_is_presented(
     tmp_path: Path, demanding: ssl.SSLContext, profile: str, version: str | None
 ) -> None:

@@ -392,6 +392,13 @@ def test_certificates_come_out_of_pkcs7(certificates, count):
     assert sorted(found) == sorted(encoded(one) for one in chosen)
 
 
+def test_certificates_come_out_of_pkcs7_in_its_order():
+    message = pkcs7.serialize_certificates([ROOT, SERVER], Encoding.DER)
+    assert [
+        encoded(one) for one in pkcs7.load_der_pkcs7_certificates(message)
+    ] == device_pkcs7.certificates(message)
+
+
 def test_too_many_certificates_are_refused():
     message = pkcs7.serialize_certificates([ROOT, SERVER, TSA], Encoding.DER)
     assert len(device_pkcs7.certificates(message, limit=3)) == 3

@@ -2,8 +2,8 @@
 
 A line is the `repr` of a message: (what is asked, operands...), or the answer to it. Numbers, text,
 bytes, lists, tuples and dicts go by value, everything else by a number that its own end keeps. A
-bytearray or a memoryview that is an argument is filled here as it was filled there. While an end
-waits for its answer it does what it is asked.
+bytearray or a memoryview that is an argument is filled here as it was filled there; what is done to
+a list or a dict there stays there. While an end waits for its answer it does what it is asked.
 """
 # ruff: noqa: RUF005, B905, S307  (MicroPython's syntax; and each end believes the other)
 
@@ -36,9 +36,6 @@ class Far:
     def __delitem__(self, key):
         self._end.ask("del_item", self, key)
 
-    def __contains__(self, item):
-        return self._end.ask("contains", self, item)
-
     def __len__(self):
         return self._end.ask("len", self)
 
@@ -59,6 +56,9 @@ class Far:
 
     def __repr__(self):
         return self._end.ask("repr", self)
+
+    def __str__(self):
+        return self._end.ask("str", self)
 
 
 def _split(key):
@@ -89,17 +89,17 @@ def _module(name):
 DOING = {
     "get": getattr,
     "set": setattr,
-    "delete": lambda holder, name: delattr(holder, name),
+    "delete": delattr,
     "item": _item,
     "set_item": _set_item,
     "del_item": _del_item,
-    "contains": lambda holder, item: item in holder,
     "len": len,
     "bool": bool,
     "iter": iter,
     "next": next,
     "equal": lambda one, other: one == other,
     "repr": repr,
+    "str": str,
     "bytes": bytes,
     "module": _module,
 }
@@ -118,10 +118,14 @@ class End:
         self._sink = sink
         self._errors = errors
         self._kept = {}
+        self._last = 0
+        self.let_go = []  # numbers of the other end's objects that nobody has here any more
 
     def ask(self, what, *operands, named=None):
         """Have the other end do something; returns what came of it, or raises what it raised."""
-        self._send((what, [self._pack(one, True) for one in operands], self._pack(named or {})))
+        gone, self.let_go = self.let_go, []
+        packed = [self._pack(one, True) for one in operands]
+        self._send((what, packed, self._pack(named or {}), gone))
         while message := self._receive():
             kind, *told = message
             if kind == "is":
@@ -129,14 +133,16 @@ class End:
             if kind == "raises":
                 raise self._error(*told)
             self._do(kind, *told)
-        raise OSError("the other interpreter is gone")
+        raise RuntimeError("the other interpreter is gone")
 
     def serve(self):
         """Do what the other end asks until it closes the pipe."""
         while message := self._receive():
             self._do(*message)
 
-    def _do(self, what, operands, named):
+    def _do(self, what, operands, named, gone):
+        for number in gone:
+            del self._kept[number]
         operands = [self._unpack(one) for one in operands]
         try:
             if what == "call":
@@ -146,7 +152,7 @@ class End:
         except Exception as error:
             self._send(("raises",) + self._told(error))
         else:
-            filled = [bytes(one) for one in operands if isinstance(one, bytearray)]
+            filled = [bytes(one) for one in operands if isinstance(one, _FILLED)]
             self._send(("is", self._pack(result), filled))
 
     def _take(self, operands, result, filled):
@@ -185,7 +191,7 @@ class End:
         if value is None or kind in (bool, int, float, str, bytes):
             return value
         if filled and isinstance(value, _FILLED):
-            return ("bytearray", bytes(value))
+            return (kind.__name__, bytes(value))
         if isinstance(value, (list, tuple)):
             name = "list" if kind is list else "tuple"
             return (name, [self._pack(one, filled) for one in value])
@@ -198,8 +204,9 @@ class End:
             return ("yours", value._number)
         if isinstance(value, type) and issubclass(value, Exception):
             return ("error", value.__name__)
-        self._kept[id(value)] = value
-        return ("mine", id(value))
+        self._last += 1
+        self._kept[self._last] = value
+        return ("mine", self._last)
 
     def _unpack(self, packed):
         if not isinstance(packed, tuple):
@@ -213,6 +220,8 @@ class End:
             return self._class(value)
         if kind == "bytearray":
             return bytearray(value)
+        if kind == "memoryview":
+            return memoryview(bytearray(value))
         if kind == "dict":
             return {self._unpack(key): self._unpack(one) for key, one in value}
         items = [self._unpack(one) for one in value]
