@@ -71,6 +71,21 @@ class Gateway(EstPeer):
         return sum("enroll" in operation for operation in self.asked)
 
 
+class RefusesProof(Gateway):
+    """Hangs up, without a word, on the first connection after a first leaf, and after a renewal."""
+
+    def __init__(self) -> None:
+        super().__init__(says(b""), 0)
+        self.hung_up: list[str] = []
+
+    def __call__(self, connection: socket.socket) -> None:
+        issued_by = [operation for operation in self.asked if "enroll" in operation]
+        if issued_by and issued_by[-1] not in self.hung_up:
+            self.hung_up.append(issued_by[-1])
+            return
+        super().__call__(connection)
+
+
 class Fickle(Gateway):
     """Issues leaves, and takes each for as many requests as ``good`` says, others for none."""
 
@@ -229,6 +244,18 @@ def test_each_lie_is_one_clear_error_and_the_next_attempt_succeeds(
 def also(lie: str) -> list[list[object]]:
     """A body that grows up to its limit may meet the heap's first: bounded all the same."""
     return [["error", "OutOfMemory"]] if lie == "chunks-without-end" else []
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_leaf_that_the_gateway_hangs_up_on_never_takes_the_place_of_one_that_works(
+    tmp_path: Path, board: str
+) -> None:
+    """The first leaf, beside which there is none, is tried again; a renewal's key is replaced."""
+    (events, kept), gateway = live(board, tmp_path, RefusesProof())
+    assert events == [["refused", 0], ["recovered", None], ["refused", 0], ["renewed", None]]
+    assert kept
+    assert gateway.hung_up == ["simpleenroll", "simplereenroll"]
+    assert [gateway.asked.count(name) for name in gateway.hung_up] == [1, 2]
 
 
 @pytest.mark.parametrize("board", BOARDS)

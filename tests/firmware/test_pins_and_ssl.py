@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import ssl
@@ -150,6 +151,15 @@ def test_the_library_never_imports_ssl(rest: Rest, context: ssl.SSLContext) -> N
     lines = "session.get('/x')\nimport mtls.ssl\nimport mtls.aio\nout.append('ssl' in sys.modules)"
     with serving(answer(OK), context=context) as (port, _):
         assert rest(port, lines) == [False]
+
+
+def test_no_module_of_the_library_names_ssl_in_an_import_but_its_own() -> None:
+    for path in (firmware_dir() / "mtls").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                assert "ssl" not in {one.name for one in node.names}, path.name
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert node.module != "ssl", path.name
 
 
 def test_no_context_verifies_only_what_it_happens_to_be_shown() -> None:

@@ -292,6 +292,29 @@ out.append((await s.get("/x")).text)
     assert len(connections) == 2
 
 
+@pytest.mark.parametrize("harmless", [False, True])
+@pytest.mark.parametrize("end", [reset, notify, socket.socket.close])
+def test_a_stale_connection_has_a_post_sent_again_only_if_that_is_harmless(
+    either: Rest, context: ssl.SSLContext, end: Callable[[socket.socket], None], harmless: bool
+) -> None:
+    def leaves(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        read_request(connection)
+        end(connection)
+
+    lines = f"""
+await s.get("/warm")
+try:
+    out.append((await s.post("/x", data=b"y", idempotent={harmless})).text)
+except mtls.errors.MTLSError as error:
+    out.append(type(error).__name__)
+"""
+    with serving(leaves, answer(OK), context=context) as (port, connections):
+        assert either(port, lines) == ["hi" if harmless else "Unreachable"]
+    assert len(connections) == (2 if harmless else 1)
+
+
 def test_a_connection_that_breaks_within_an_answer_is_not_stale(
     either: Rest, context: ssl.SSLContext
 ) -> None:

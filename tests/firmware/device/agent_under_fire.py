@@ -1,6 +1,6 @@
 # An agent that enrols and then renews, at a server that misbehaves and comes to its senses.
 # argv: store root, timeout in ms. Prints a JSON list: the events, and whether the leaf stayed in
-# use while its renewal failed.
+# use, and of use, while its renewal failed.
 import gc
 import json
 import sys
@@ -31,14 +31,18 @@ agent = Agent(Store(sys.argv[1]), on_event=tell, timeout_ms=int(sys.argv[2]))
 agent.clock.believable = True
 agent.clock.source = "tsa"
 agent._resync = False
-while not events or events[-1][0] != "enrolled":
+while not events or events[-1][0] not in ("enrolled", "recovered"):
     step()
 agent.session.get("/v1/ping").raise_for_status()
 slot = agent.active
 kept = True
 agent.renew()
+told = len(events)
 while events[-1][0] != "renewed":
-    kept = kept and agent.active == slot
+    kept = kept and agent.active == agent.store.current() == slot
+    if len(events) > told:
+        told = len(events)
+        agent.session.get("/v1/ping").raise_for_status()
     step()
 agent.session.get("/v1/ping").raise_for_status()
 print(json.dumps([events, kept and agent.active != slot]))
