@@ -273,21 +273,27 @@ def notify(connection: socket.socket) -> None:
         connection.unwrap()
 
 
-@pytest.mark.parametrize("end", [reset, notify, socket.socket.close])
-def test_a_connection_that_the_peer_ends_before_any_answer_is_stale(
-    either: Rest, context: ssl.SSLContext, end: Callable[[socket.socket], None]
-) -> None:
-    def leaves(connection: socket.socket) -> None:
+def leaves(end: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """Answer one request, and end the connection when another has come."""
+
+    def serve(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(OK)
         read_request(connection)
         end(connection)
 
+    return serve
+
+
+@pytest.mark.parametrize("end", [reset, notify, socket.socket.close])
+def test_a_connection_that_the_peer_ends_before_any_answer_is_stale(
+    either: Rest, context: ssl.SSLContext, end: Callable[[socket.socket], None]
+) -> None:
     lines = """
 await s.get("/warm")
 out.append((await s.get("/x")).text)
 """
-    with serving(leaves, answer(OK), context=context) as (port, connections):
+    with serving(leaves(end), answer(OK), context=context) as (port, connections):
         assert either(port, lines) == ["hi"]
     assert len(connections) == 2
 
@@ -297,12 +303,6 @@ out.append((await s.get("/x")).text)
 def test_a_stale_connection_has_a_post_sent_again_only_if_that_is_harmless(
     either: Rest, context: ssl.SSLContext, end: Callable[[socket.socket], None], harmless: bool
 ) -> None:
-    def leaves(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(OK)
-        read_request(connection)
-        end(connection)
-
     lines = f"""
 await s.get("/warm")
 try:
@@ -310,7 +310,7 @@ try:
 except mtls.errors.MTLSError as error:
     out.append(type(error).__name__)
 """
-    with serving(leaves, answer(OK), context=context) as (port, connections):
+    with serving(leaves(end), answer(OK), context=context) as (port, connections):
         assert either(port, lines) == ["hi" if harmless else "Unreachable"]
     assert len(connections) == (2 if harmless else 1)
 
