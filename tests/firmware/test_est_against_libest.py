@@ -81,9 +81,15 @@ def write_authority(folder: Path) -> None:
     tls_context(folder)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def hold_port() -> socket.socket:
+    """Bind a port that nobody else is given then: but estserver may listen there, as we do not.
+
+    It takes no listener of ours. Linux lets both bind, since both say SO_REUSEADDR.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -100,10 +106,12 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def serve(unpacked: Path, tmp_path: Path) -> Iterator[Serve]:
     """Starts estserver with these options on a port, which is returned; it is ended afterwards."""
     running: list[subprocess.Popen[bytes]] = []
+    holders: list[socket.socket] = []
     write_authority(tmp_path)
 
     def start(*options: str, csrattrs: bytes | None = P256_WANTED) -> int:
-        port = free_port()
+        holders.append(hold_port())
+        port = holders[-1].getsockname()[1]
         leaf = "leaf-of-server.pem"
         environment = {
             **os.environ,
@@ -134,6 +142,8 @@ def serve(unpacked: Path, tmp_path: Path) -> Iterator[Serve]:
         for process in running:
             process.kill()
             process.wait(10)
+        for holder in holders:
+            holder.close()
 
 
 @pytest.fixture
