@@ -50,6 +50,17 @@ def answer(*pieces: bytes, close: bool = False) -> Peer:
     return serve
 
 
+def hold_port() -> socket.socket:
+    """Bind a port for a server that takes no listener of ours: nobody else is given it then.
+
+    Linux lets the server bind it too, since both say SO_REUSEADDR and this one never listens.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
 @contextmanager
 def serving(
     *scripts: Peer, context: ssl.SSLContext | None = None

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from device_interpreter import run_script
 from device_pki import encoded, rsa_key
 from est_peer import P256_WANTED, device_ca, root_ca, server_ca, tls_context
+from hostile_peer import hold_port
 
 from handfast.boards.sources import fetch, find_source
 
@@ -79,17 +80,6 @@ def write_authority(folder: Path) -> None:
     (folder / "serial").write_text("01\n")
     (folder / "ca.cnf").write_text(_CA.format(folder=folder))
     tls_context(folder)
-
-
-def hold_port() -> socket.socket:
-    """Bind a port that nobody else is given then: but estserver may listen there, as we do not.
-
-    It takes no listener of ours. Linux lets both bind, since both say SO_REUSEADDR.
-    """
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    return holder
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

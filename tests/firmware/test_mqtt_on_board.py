@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_interpreter import run_script
 from device_pki import Plan, rsa_key
+from hostile_peer import hold_port
 from mtls.custody import pack_identity
 from test_client_on_board import HOUR, NOW, server_ca, server_context
 
@@ -62,8 +63,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broker(unpacked: Path, tmp_path: Path) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    holder = hold_port()
+    port = holder.getsockname()[1]
     server_context(tmp_path)  # leaves server.pem: key and certificate
     # As examples/mqtt.py says: boards send their leaf alone, and OpenSSL wants a path to the root.
     trusted = authority("device", "root") + authority("root", "root")
@@ -75,10 +76,9 @@ def broker(unpacked: Path, tmp_path: Path) -> Iterator[int]:
         f"require_certificate true\nuse_identity_as_username true\nuser {getpass.getuser()}\n"
     )
     libraries = ":".join(str(one) for one in unpacked.glob("**/*-linux-gnu"))
-    with subprocess.Popen(
-        [unpacked / "usr" / "sbin" / "mosquitto", "-c", settings],
-        env={**os.environ, "LD_LIBRARY_PATH": libraries},
-    ) as process:
+    command = [unpacked / "usr" / "sbin" / "mosquitto", "-c", settings]
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    with holder, subprocess.Popen(command, env=environment) as process:
         try:
             wait_for(port, process)
             yield port
