@@ -7,7 +7,7 @@ MicroPython runs it (test_pure_modules_on_boards.py).
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, MutableMapping
+from collections.abc import Callable, Generator, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from handfast.boards.simulator import SimulatedBoard
 from handfast.resources import firmware_dir
 
 sys.path.insert(0, str(Path(__file__).parent / "micropython_model"))
@@ -75,6 +76,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def micropython(request: pytest.FixtureRequest) -> Path:
     """A simulated board's MicroPython, as a plain interpreter."""
     return program(request.param)
+
+
+@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
+    """A simulated board with its flash and its serial line, switched off."""
+    profile, version = request.param
+    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
+        yield board
 
 
 @pytest.fixture(params=["cpython", *BOARDS])

@@ -7,7 +7,6 @@ import hashlib
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cut_power import boot, library
-from device_interpreter import BOARDS
 
 from handfast.boards.serial_link import SerialLink
 from handfast.boards.simulator import SimulatedBoard
@@ -115,13 +113,11 @@ def prepare(link: SerialLink, keys: list[bytes], then: str = "") -> None:
     )
 
 
-@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
-    profile, version = request.param
-    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
-        board.flash_image.parent.mkdir(exist_ok=True)
-        board.flash_image.write_bytes(b"\xff" * 4096 * _SECTORS)
-        yield board
+@pytest.fixture
+def board(board: SimulatedBoard) -> SimulatedBoard:
+    board.flash_image.parent.mkdir(exist_ok=True)
+    board.flash_image.write_bytes(b"\xff" * 4096 * _SECTORS)
+    return board
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import os
 import platform
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from device_interpreter import run_script
 from device_pki import encoded, rsa_key
 from est_peer import P256_WANTED, device_ca, root_ca, server_ca, tls_context
-from hostile_peer import hold_port
+from hostile_peer import hold_port, wait_for
 
 from handfast.boards.sources import fetch, find_source
 
 _PINNED = Path(__file__).parent.parent / "interop" / "libest.toml"
 _LIFE_S = 60  # it ends by itself, whatever becomes of us
-_START_S = 20.0
 _PASSWORD = "estpwd"  # built into estserver, as the user is
 _CA = """
 [ca]
@@ -80,16 +78,6 @@ def write_authority(folder: Path) -> None:
     (folder / "serial").write_text("01\n")
     (folder / "ca.cnf").write_text(_CA.format(folder=folder))
     tls_context(folder)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + _START_S
-    while time.monotonic() < give_up and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("estserver does not listen")
 
 
 @pytest.fixture

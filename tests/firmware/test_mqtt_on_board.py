@@ -6,9 +6,7 @@ import getpass
 import json
 import os
 import platform
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_interpreter import run_script
 from device_pki import Plan, rsa_key
-from hostile_peer import hold_port
+from hostile_peer import hold_port, wait_for
 from mtls.custody import pack_identity
 from test_client_on_board import HOUR, NOW, server_ca, server_context
 
@@ -84,19 +82,6 @@ def broker(unpacked: Path, tmp_path: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + 20
-    while time.monotonic() < give_up:
-        assert process.poll() is None, "mosquitto ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("mosquitto does not listen")
 
 
 @pytest.fixture

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from cut_power import boot
 from cut_rollover import AFTER, BEFORE, LOOK_AT, ROLL_AT, prepare, shown
-from device_interpreter import BOARDS
 
 from handfast.boards.simulator import SimulatedBoard
 
 MOST_OPERATIONS = 200
-
-
-@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedBoard]:
-    profile, version = request.param
-    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
-        yield board
 
 
 def test_a_rollover_cut_anywhere_leaves_a_whole_set_of_anchors_and_is_finished_later(

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 from cut_power import boot, library
-from device_interpreter import BOARDS
 
 from handfast.boards.serial_link import SerialLink
-from handfast.boards.simulator import SimulatedBoard
 
 _RENEW_AT, _LOOK_AT = 1_000_000_000, 2_000_000_000  # the clock says what a boot is for
 
@@ -47,13 +45,6 @@ STEPS = [
     ("a", (b"new key", b"new leaf" * 60)),
     ("b", (b"new key", b"new leaf" * 60)),
 ]
-
-
-@pytest.fixture(params=BOARDS.values(), ids=BOARDS)
-def board(request, tmp_path):
-    profile, version = request.param
-    with SimulatedBoard(profile, directory=tmp_path / "board", micropython=version) as board:
-        yield board
 
 
 @pytest.fixture
